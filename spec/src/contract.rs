@@ -4,12 +4,14 @@
 //! and everything knows the place in the document where it stands.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::document::{Document, Location};
+use crate::problem::{Problem, Problems};
 use crate::vocabulary::{
     Answer, CheckStep, ContractVocabulary, Credential, Effect, ErrorCode, ErrorEnvelope, Provenance, Quota, RateClass,
     Visibility,
@@ -44,6 +46,8 @@ pub struct Contract {
     pub document: Arc<Document>,
     /// Content hash of all source files (lower-case hex); equal documents have equal digests.
     pub digest: String,
+    /// What is wrong with the document although its meaning is clear: read leniently, said all the same.
+    pub notes: Vec<Problem>,
 }
 
 /// A section of the documentation.
@@ -418,6 +422,16 @@ pub fn is_annotation(keyword: &str) -> bool {
 }
 
 impl Contract {
+    /// Reads a contract from a file, or from a folder with an `openapi.yaml` or `openapi.json` in it.
+    pub fn load(path: &Path) -> Result<Contract, Problems> {
+        crate::read::contract(Document::open(path)?)
+    }
+
+    /// Reads a contract from one document in memory; `name` stands in messages.
+    pub fn from_text(name: &str, text: &str) -> Result<Contract, Problems> {
+        crate::read::contract(Document::from_text(name, text)?)
+    }
+
     /// The operation with this id.
     pub fn operation(&self, id: &str) -> Option<&Operation> {
         self.operations.iter().find(|operation| operation.id == id)

@@ -501,7 +501,7 @@ pub struct OperationVocabulary {
     /// Scopes that an API key or token needs, all of them.
     #[serde(default, rename = "x-required-scopes")]
     pub required_scopes: Vec<String>,
-    /// Names of rate classes that count a call.
+    /// Names of rate classes that count a call. Where headers state one class only, it is the last of these that applies.
     #[serde(default, rename = "x-rate-limits")]
     pub rate_limits: Vec<String>,
     /// Names of quotas that count a call.
@@ -543,6 +543,49 @@ pub struct Vocabulary {
 /// The JSON Schema of the vocabulary, as published beside the contracts.
 pub fn json_schema() -> serde_json::Value {
     schemars::schema_for!(Vocabulary).to_value()
+}
+
+/// The text of `contracts/vocabulary.schema.json`.
+pub fn json_schema_text() -> String {
+    // The alternate form of a JSON value is its indented text.
+    format!("{:#}\n", json_schema())
+}
+
+impl ErrorEnvelope {
+    /// Every answer that the envelope names: section (`unmatched`, `refusals`), key, answer.
+    pub fn answers(&self) -> impl Iterator<Item = (&'static str, &'static str, &Answer)> {
+        let Refusals {
+            unauthenticated,
+            wrong_scheme,
+            forbidden,
+            missing,
+            invalid,
+            several,
+            malformed,
+            media_type,
+            too_large,
+            limited,
+            internal,
+            unavailable,
+        } = &self.refusals;
+        let unmatched = [("path", &self.unmatched.path), ("method", &self.unmatched.method)];
+        let refusals = [
+            ("unauthenticated", Some(unauthenticated)),
+            ("wrong-scheme", wrong_scheme.as_ref()),
+            ("forbidden", Some(forbidden)),
+            ("missing", Some(missing)),
+            ("invalid", Some(invalid)),
+            ("several", Some(several)),
+            ("malformed", Some(malformed)),
+            ("media-type", Some(media_type)),
+            ("too-large", Some(too_large)),
+            ("limited", limited.as_ref()),
+            ("internal", Some(internal)),
+            ("unavailable", Some(unavailable)),
+        ];
+        let unmatched = unmatched.into_iter().map(|(key, answer)| ("unmatched", key, answer));
+        unmatched.chain(refusals.into_iter().filter_map(|(key, answer)| Some(("refusals", key, answer?))))
+    }
 }
 
 impl Answer {
@@ -704,12 +747,7 @@ macro_rules! as_string {
     };
 }
 as_string!(Window, "Window", "A span of time such as 90s, 1m or 1h.", "^[0-9]");
-as_string!(
-    Per,
-    "Per",
-    "What a counter belongs to.",
-    "^(user|credential|ip|organization|path\\..+)$"
-);
+as_string!(Per, "Per", "What a counter belongs to.", "^(user|credential|ip|organization|path\\..+)$");
 as_string!(StatusKey, "StatusKey", "A status or `other`.", "^([1-5][0-9][0-9]|other)$");
 
 impl<'de> Deserialize<'de> for ClientError {

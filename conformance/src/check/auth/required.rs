@@ -1,0 +1,38 @@
+use super::super::{Check, Level, Meta, Seen, Verdicts};
+use super::{judge_refusal, refused};
+use crate::case::{Caller, Case, Phase};
+use crate::plan::Planner;
+
+/// `auth.required`.
+pub(super) struct Required;
+
+static META: Meta = Meta {
+    id: "auth.required",
+    level: Level::Must,
+    title: "a secured operation refuses callers without a credential",
+    rationale: "OpenAPI 3.1, \"Security Requirement Object\"; RFC 9110 section 15.5.2; OWASP API2:2023.",
+    sends: "each operation that documents a security requirement, once without any credential, whatever the scheme's type",
+    demands: "401, with the code that the contract names for missing credentials",
+    guards: "operations that also let anonymous callers in are left out; what the call names does not exist, so that a \
+             service that lets it in loses nothing",
+    fault: "one operation forgets to ask for a token",
+};
+
+impl Check for Required {
+    fn meta(&self) -> &'static Meta {
+        &META
+    }
+
+    fn plan(&self, planner: &Planner<'_>, cases: &mut Vec<Case>) {
+        for (index, operation) in planner.operations().filter(|(_, operation)| operation.is_secured()) {
+            if let Some(mut call) = planner.harmless_call(index, &Caller::Anonymous) {
+                call.expect = refused(planner, operation, &[]);
+                cases.push(planner.single(Phase::Access, META.id, format!("{}/no-credential", operation.id), call));
+            }
+        }
+    }
+
+    fn judge(&self, seen: &Seen<'_>, verdicts: &mut Verdicts) {
+        judge_refusal(&META, seen, verdicts, "a call without a credential");
+    }
+}

@@ -1,0 +1,43 @@
+use super::super::{Check, Level, Meta, Seen, Verdicts};
+use super::{bad_call, doors, judge_refusal, refused, vocabulary};
+use crate::case::{BadCredentialSource, Case};
+use crate::plan::Planner;
+use crate::profile::BadCredentialKind;
+
+/// `auth.rejects-revoked`.
+pub(super) struct RejectsRevoked;
+
+static META: Meta = Meta {
+    id: "auth.rejects-revoked",
+    level: Level::Must,
+    title: "a credential that was taken back is refused",
+    rationale: "Revocation is the only remedy after a leak. RFC 7009 section 2.2; the contract's `x-credential.revoked`.",
+    sends: "the profile's revoked credentials on every operation of their scheme",
+    demands: "401, with the code that the contract names for revoked credentials",
+    guards: "only credentials that the profile says are revoked",
+    fault: "revoked keys keep working",
+};
+
+impl Check for RejectsRevoked {
+    fn meta(&self) -> &'static Meta {
+        &META
+    }
+
+    fn plan(&self, planner: &Planner<'_>, cases: &mut Vec<Case>) {
+        for door in doors(planner) {
+            let (_, operation, scheme) = door;
+            let answer = vocabulary(planner, scheme).and_then(|one| one.revoked.as_ref());
+            for (number, bad) in planner.profile.bad_credentials.iter().enumerate() {
+                if bad.scheme == scheme && bad.kind == BadCredentialKind::Revoked {
+                    let expect = refused(planner, operation, &[answer]);
+                    let source = BadCredentialSource::Literal(bad.credential.clone());
+                    cases.extend(bad_call(planner, &META, door, &format!("revoked-{number}"), source, expect));
+                }
+            }
+        }
+    }
+
+    fn judge(&self, seen: &Seen<'_>, verdicts: &mut Verdicts) {
+        judge_refusal(&META, seen, verdicts, "a revoked credential");
+    }
+}

@@ -1,0 +1,58 @@
+use trueline_spec::vocabulary::ResetUnit;
+
+use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
+use super::{limits, number, scheme};
+use crate::finding::Offending;
+
+/// `limit.reset`.
+pub(super) struct Reset;
+
+static META: Meta = Meta {
+    id: "limit.reset",
+    level: Level::Must,
+    title: "the reset header states a moment within the window, in the documented unit",
+    rationale: "A client that reads seconds where milliseconds stand, or a span where a moment stands, waits for years or \
+                not at all. The contract's `rate-limits.reset` and the window of the class.",
+    sends: "nothing of its own; every answer is looked at",
+    demands: "not in the past, and not later than a whole window from now",
+    guards: "two seconds for rounding; five more on a clock that is not ours; the longest window of the operation's classes \
+             where it is not certain which one speaks",
+    fault: "the reset is stated in milliseconds",
+};
+
+impl Check for Reset {
+    fn meta(&self) -> &'static Meta {
+        &META
+    }
+
+    fn judge(&self, seen: &Seen<'_>, verdicts: &mut Verdicts) {
+        let (Some(limits), Some(clause)) = (limits(seen), seen.clauses().rate_headers) else { return };
+        let Some(stated) = number(seen.response, limits.headers.reset.as_ref()) else { return };
+        let windows: Vec<u64> = match seen.operation() {
+            Some(operation) if !matches!(seen.call.caller, crate::case::Caller::Bad { .. }) => {
+                let applying = seen.subject.classes_of(operation, scheme(seen));
+                applying.iter().map(|(_, class)| class.window.0.as_secs()).collect()
+            }
+            _ => limits.classes.values().map(|class| class.window.0.as_secs()).collect(),
+        };
+        let Some(window) = windows.into_iter().max().and_then(|window| i64::try_from(window).ok()) else { return };
+        let now = seen.response.at_ms.div_euclid(1000);
+        let slack = if seen.virtual_clock { 2 } else { 7 };
+        let (from, to) = match limits.reset {
+            ResetUnit::UnixSeconds => (now - slack, now + window + slack),
+            ResetUnit::DeltaSeconds => (0, window + slack),
+        };
+        verdicts.decide((from..=to).contains(&stated), clause, || {
+            let unit = match limits.reset {
+                ResetUnit::UnixSeconds => "seconds since 1970",
+                ResetUnit::DeltaSeconds => "seconds from now",
+            };
+            let header = limits.headers.reset.clone().unwrap_or_default();
+            let what = if stated > to { "too late" } else { "in the past" };
+            Break::new(&META, clause, format!("{header} is {what}"))
+                .with_values(format!("between {from} and {to} ({unit}, window of {window} s)"), stated.to_string())
+                .with_cause(what)
+                .with_offending(Offending::Header(header.to_ascii_lowercase()))
+        });
+    }
+}

@@ -1,0 +1,51 @@
+use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
+use super::{limits, number, scheme};
+use crate::finding::Offending;
+
+/// `limit.value`.
+pub(super) struct Value;
+
+static META: Meta = Meta {
+    id: "limit.value",
+    level: Level::Must,
+    title: "the limit header states the documented limit",
+    rationale: "Clients plan by the documented figure; one that differs is a change of contract. The contract's \
+                `rate-limits.classes`, or the profile's `limits` for this deployment.",
+    sends: "nothing of its own; every answer of an operation with rate classes is looked at",
+    demands: "the header is the limit of the last class of the operation that applies to the caller; on a 429, of any",
+    guards: "calls with bad credentials count as anonymous or not at all, so any class's figure will do there",
+    fault: "the header states twice the limit",
+};
+
+impl Check for Value {
+    fn meta(&self) -> &'static Meta {
+        &META
+    }
+
+    fn judge(&self, seen: &Seen<'_>, verdicts: &mut Verdicts) {
+        let (Some(limits), Some(operation)) = (limits(seen), seen.operation()) else { return };
+        let Some(stated) = number(seen.response, limits.headers.limit.as_ref()) else { return };
+        let of = |name: &str| {
+            let documented = limits.classes.get(name).map(|class| class.limit);
+            seen.profile.limits.get(name).copied().or(documented).and_then(|limit| i64::try_from(limit).ok())
+        };
+        let applying = seen.subject.classes_of(operation, scheme(seen));
+        let certain = !matches!(seen.call.caller, crate::case::Caller::Bad { .. }) && seen.response.status != 429;
+        let candidates: Vec<(String, i64)> = if certain {
+            applying.last().and_then(|(name, _)| Some((name.clone(), of(name)?))).into_iter().collect()
+        } else {
+            operation.rate_limits.iter().filter_map(|name| Some((name.clone(), of(name)?))).collect()
+        };
+        let Some((name, limit)) = candidates.iter().find(|(_, limit)| *limit == stated).or(candidates.first()) else {
+            return;
+        };
+        let Some(&clause) = seen.clauses().classes.get(name) else { return };
+        verdicts.decide(*limit == stated, clause, || {
+            let header = limits.headers.limit.clone().unwrap_or_default();
+            Break::new(&META, clause, format!("class `{name}` states another limit than the contract"))
+                .with_values(limit.to_string(), stated.to_string())
+                .with_cause(name.clone())
+                .with_offending(Offending::Header(header.to_ascii_lowercase()))
+        });
+    }
+}

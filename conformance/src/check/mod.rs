@@ -1,0 +1,287 @@
+//! Checks: named rules that responses are held to. One file a check, one folder a family; the engine knows no check.
+
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+use trueline_spec::Contract;
+use trueline_spec::contract::Operation;
+
+use crate::case::{Call, Case};
+use crate::clause::{ClauseId, Clauses};
+use crate::exchange::{Exchange, Response};
+use crate::finding::Offending;
+use crate::plan::Planner;
+use crate::profile::Profile;
+use crate::subject::Subject;
+
+/// How binding a promise is (RFC 2119).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Level {
+    /// Good practice; a finding does not fail a run unless asked to.
+    Should,
+    /// The contract or a standard demands it.
+    Must,
+}
+
+/// What there is to know about a check; `trueline explain` prints it.
+#[derive(Debug)]
+pub struct Meta {
+    /// `family.name`.
+    pub id: &'static str,
+    /// How binding.
+    pub level: Level,
+    /// The rule, in one line.
+    pub title: &'static str,
+    /// Why it matters, and the section of the RFC or the part of the contract that says so.
+    pub rationale: &'static str,
+    /// What is sent.
+    pub sends: &'static str,
+    /// What must happen.
+    pub demands: &'static str,
+    /// What keeps it from false alarms.
+    pub guards: &'static str,
+    /// The seeded fault that proves it.
+    pub fault: &'static str,
+}
+
+/// A named rule.
+pub trait Check: Sync + Send {
+    /// What there is to know about it.
+    fn meta(&self) -> &'static Meta;
+
+    /// The cases that it needs sent, beyond those of the phases.
+    fn plan(&self, _planner: &Planner<'_>, _cases: &mut Vec<Case>) {}
+
+    /// Judges one exchange of any case.
+    fn judge(&self, _seen: &Seen<'_>, _verdicts: &mut Verdicts) {}
+
+    /// Judges a whole sequence, after its last exchange.
+    fn judge_sequence(&self, _sequence: &Sequence<'_>, _verdicts: &mut Verdicts) {}
+}
+
+/// One exchange in the light of the contract.
+pub struct Seen<'a> {
+    /// Contract, clauses, validators.
+    pub subject: &'a Subject,
+    /// The case.
+    pub case: &'a Case,
+    /// The call behind the exchange.
+    pub call: &'a Call,
+    /// What went over the wire.
+    pub exchange: &'a Exchange,
+    /// The response.
+    pub response: &'a Response,
+    /// What the caller knows that no answer may repeat.
+    pub secrets: &'a [String],
+    /// The profile.
+    pub profile: &'a Profile,
+    /// The security scheme of the caller's good credential.
+    pub scheme: Option<&'a str>,
+    /// Whether the service goes by a clock that only the harness moves.
+    pub virtual_clock: bool,
+}
+
+/// A sequence of exchanges with what each was for.
+pub struct Sequence<'a> {
+    /// Contract, clauses, validators.
+    pub subject: &'a Subject,
+    /// The case.
+    pub case: &'a Case,
+    /// In the order in which they were sent.
+    pub steps: &'a [Step],
+}
+
+/// One exchange of a sequence.
+#[derive(Debug)]
+pub struct Step {
+    /// What it was for.
+    pub purpose: Purpose,
+    /// The call.
+    pub call: Call,
+    /// What went over the wire.
+    pub exchange: Exchange,
+    /// The target's clock just before it was sent, in milliseconds since 1970.
+    pub sent_ms: i64,
+}
+
+/// What an exchange of a sequence is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Must pass: there is still something left.
+    Count,
+    /// Must be refused: nothing is left.
+    Over,
+    /// Another counter: must pass.
+    Isolated,
+    /// The same counter through another operation: must be refused.
+    AlsoLimited,
+    /// One second before the promised end: must be refused.
+    BeforeReset,
+    /// After the promised end: must pass.
+    AfterReset,
+    /// While the session lives: must pass.
+    Alive,
+    /// Just before the session's lifetime ends: must pass.
+    AlmostExpired,
+    /// After the session's lifetime: must be refused.
+    Expired,
+}
+
+/// What the checks say of an exchange.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// Clauses that the exchange kept.
+    pub held: Vec<ClauseId>,
+    /// Clauses that the exchange can say nothing about.
+    pub inconclusive: Vec<ClauseId>,
+    /// Clauses that the exchange broke.
+    pub broken: Vec<Break>,
+}
+
+/// A broken clause.
+#[derive(Debug, Clone)]
+pub struct Break {
+    /// The check that says so.
+    pub check: &'static Meta,
+    /// The clause.
+    pub clause: ClauseId,
+    /// What is the same for every case with the same cause, beside check and clause: empty, or the place in a shared
+    /// schema, a code, a status. No volatile values.
+    pub cause: String,
+    /// A place in the document that says more than the clause's own (a keyword deep in a shared schema).
+    pub at: Option<trueline_spec::document::Location>,
+    /// What is wrong, in a few words.
+    pub title: String,
+    /// What was promised.
+    pub expected: String,
+    /// What came.
+    pub actual: String,
+    /// The offending part of the answer.
+    pub offending: Option<Offending>,
+}
+
+impl Break {
+    /// A break with the least to say; see the `with_` methods.
+    pub fn new(check: &'static Meta, clause: ClauseId, title: impl Into<String>) -> Self {
+        Break {
+            check,
+            clause,
+            cause: String::new(),
+            at: None,
+            title: title.into(),
+            expected: String::new(),
+            actual: String::new(),
+            offending: None,
+        }
+    }
+
+    /// What was promised and what came.
+    pub fn with_values(mut self, expected: impl Into<String>, actual: impl Into<String>) -> Self {
+        self.expected = expected.into();
+        self.actual = actual.into();
+        self
+    }
+
+    /// Tells causes apart; see [`Break::cause`].
+    pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
+        self.cause = cause.into();
+        self
+    }
+
+    /// The offending part.
+    pub fn with_offending(mut self, offending: Offending) -> Self {
+        self.offending = Some(offending);
+        self
+    }
+
+    /// A more telling place.
+    pub fn at(mut self, at: trueline_spec::document::Location) -> Self {
+        self.at = Some(at);
+        self
+    }
+}
+
+impl Verdicts {
+    /// The exchange kept this clause.
+    pub fn hold(&mut self, clause: ClauseId) {
+        self.held.push(clause);
+    }
+
+    /// The exchange broke a clause.
+    pub fn broke(&mut self, broken: Break) {
+        self.broken.push(broken);
+    }
+
+    /// `hold` or `broke`.
+    pub fn decide(&mut self, held: bool, clause: ClauseId, broken: impl FnOnce() -> Break) {
+        if held {
+            self.hold(clause);
+        } else {
+            self.broke(broken());
+        }
+    }
+}
+
+impl<'a> Seen<'a> {
+    /// The contract.
+    pub fn contract(&self) -> &'a Contract {
+        &self.subject.contract
+    }
+
+    /// The clauses.
+    pub fn clauses(&self) -> &'a Clauses {
+        &self.subject.clauses
+    }
+
+    /// The operation that was asked for; none if the path or method was made up.
+    pub fn operation(&self) -> Option<&'a Operation> {
+        if self.is_unmatched() { None } else { self.contract().operations.get(self.call.operation) }
+    }
+
+    /// Whether the request was meant to match no operation.
+    pub fn is_unmatched(&self) -> bool {
+        matches!(self.call.expect, crate::case::Expect::UnknownPath | crate::case::Expect::UnknownMethod)
+    }
+
+    /// The operation's id, or what was asked for instead of an operation.
+    pub fn request_line_kind(&self) -> &'a str {
+        self.operation().map_or("an unknown path or method", |operation| operation.id.as_str())
+    }
+
+    /// Whether this exchange answers a case that this check planned.
+    pub fn is_planned_by(&self, meta: &Meta) -> bool {
+        self.case.check == meta.id
+    }
+}
+
+/// Every check, family by family.
+pub fn all() -> &'static [&'static dyn Check] {
+    static ALL: LazyLock<Vec<&'static dyn Check>> = LazyLock::new(|| {
+        let families: [&[&'static dyn Check]; 7] = [
+            response::CHECKS,
+            error::CHECKS,
+            auth::CHECKS,
+            scope::CHECKS,
+            limit::CHECKS,
+            input::CHECKS,
+            secret::CHECKS,
+        ];
+        families.concat()
+    });
+    &ALL
+}
+
+/// The check with this id.
+pub fn find(id: &str) -> Option<&'static dyn Check> {
+    all().iter().copied().find(|check| check.meta().id == id)
+}
+
+pub mod auth;
+pub mod error;
+pub mod input;
+pub mod limit;
+pub mod response;
+pub mod scope;
+pub mod secret;

@@ -1,0 +1,7 @@
+//! `trueline`: holds a deployment to its contract.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main().into()
+}

@@ -1,0 +1,216 @@
+//! Who sends a case, from which address, on which resource: so that no rate class is exhausted before its time. The harness
+//! counts what it is about to send against the documented limits, with room left for logins, repetitions and shrinking.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use trueline_spec::contract::Operation;
+use trueline_spec::vocabulary::Per;
+
+use super::Planner;
+use crate::case::{ArgumentValue, Binding, Call, CallBody, Caller, Case, Instance, Script};
+
+/// Of a class's limit, this part is planned; the rest is for what cannot be planned.
+const PLANNED_PART: f64 = 0.7;
+
+/// At most so many resources are made to spread a class that counts per resource.
+const SPREAD: u32 = 32;
+
+/// The running count of what the plan spends.
+pub struct Allocator<'a> {
+    planner: &'a Planner<'a>,
+    spent: HashMap<(String, String), u64>,
+    turn: usize,
+}
+
+/// What to do before a case can be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Allocation {
+    /// Send it.
+    Send,
+    /// Every counter that it could go to is spent: let this much time pass, then ask again.
+    Wait {
+        /// The window of the class.
+        window: Duration,
+        /// The class.
+        class: String,
+    },
+}
+
+impl<'a> Allocator<'a> {
+    /// Nothing is spent yet.
+    pub fn new(planner: &'a Planner<'a>) -> Self {
+        Allocator { planner, spent: HashMap::new(), turn: 0 }
+    }
+
+    /// All windows have ended.
+    pub fn start_again(&mut self) {
+        self.spent.clear();
+    }
+
+    /// Settles who sends a case. Sequences settle that themselves.
+    pub fn allocate(&mut self, case: &mut Case) -> Allocation {
+        match &mut case.script {
+            Script::Single(call) => self.allocate_call(call),
+            Script::Expire(_) | Script::Exhaust(_) | Script::Quota(_) => Allocation::Send,
+        }
+    }
+
+    fn allocate_call(&mut self, call: &mut Call) -> Allocation {
+        let operation = self.planner.subject.operation(call.operation);
+        let callers = self.alternatives(call);
+        let addresses: Vec<Option<IpAddr>> = match (&call.caller, call.from) {
+            (_, Some(fixed)) => vec![Some(fixed)],
+            (Caller::Principal(_), None) => vec![self.addresses().first().copied()],
+            _ if self.addresses().is_empty() => vec![None],
+            _ => self.addresses().iter().copied().map(Some).collect(),
+        };
+        let instances = if self.counts_by_resource(operation, call) { SPREAD } else { 1 };
+        self.turn = self.turn.wrapping_add(1);
+        let mut blocked = None;
+        for number in 0..instances {
+            for offset in 0..callers.len().max(addresses.len()) {
+                let caller = &callers[(self.turn + offset) % callers.len()];
+                let address = addresses[(self.turn + offset) % addresses.len()];
+                let mut candidate = call.clone();
+                if let (Caller::Principal(_), Some(name)) = (&call.caller, caller) {
+                    candidate.caller = Caller::Principal(name.clone());
+                }
+                candidate.from = address;
+                renumber(&mut candidate, number);
+                match self.charge(operation, &candidate) {
+                    None => {
+                        *call = candidate;
+                        return Allocation::Send;
+                    }
+                    Some(class) => blocked = Some(class),
+                }
+            }
+        }
+        match blocked {
+            Some((class, window)) => Allocation::Wait { window, class },
+            None => Allocation::Send,
+        }
+    }
+
+    fn addresses(&self) -> &'a [IpAddr] {
+        // The last one is kept for exhausting the anonymous class.
+        self.planner.profile.addresses.split_last().map_or(&[], |(_, rest)| rest)
+    }
+
+    /// Members of the caller's group with the same scheme, itself included.
+    fn alternatives(&self, call: &Call) -> Vec<Option<String>> {
+        let Caller::Principal(name) = &call.caller else { return vec![None] };
+        let Some(principal) = self.planner.principal(name) else { return vec![Some(name.clone())] };
+        if principal.reserved_for.is_some() || binds_session(call) {
+            return vec![Some(name.clone())];
+        }
+        let group = principal.group(name);
+        let members = self.planner.free_principals().filter(|(other, one)| {
+            one.scheme == principal.scheme && one.group(other) == group && one.denied == principal.denied
+        });
+        let mut members: Vec<Option<String>> = members.map(|(other, _)| Some(other.to_owned())).collect();
+        if members.is_empty() {
+            members.push(Some(name.clone()));
+        }
+        members
+    }
+
+    fn counts_by_resource(&self, operation: &Operation, call: &Call) -> bool {
+        let by_path = operation
+            .rate_limits
+            .iter()
+            .filter_map(|class| self.planner.subject.contract.rate_class(class))
+            .any(|class| matches!(class.per, Per::Path(_)));
+        by_path
+            && call.arguments.iter().any(|argument| {
+                matches!(&argument.value, ArgumentValue::Bound(Binding::Resource { instance: Instance::Shared(_), .. }))
+            })
+    }
+
+    /// Counts a call against every class that applies to it; the class that has no room, if any has not.
+    fn charge(&mut self, operation: &Operation, call: &Call) -> Option<(String, Duration)> {
+        let principal = match &call.caller {
+            Caller::Principal(name) | Caller::FreshSession(name) => self.planner.principal(name).map(|one| (name, one)),
+            _ => None,
+        };
+        let subject = self.planner.subject;
+        let scheme = principal.map(|(_, one)| one.scheme.as_str());
+        let mut charges = Vec::new();
+        for (name, class) in subject.classes_of(operation, scheme) {
+            let counter = match &class.per {
+                Per::User | Per::Credential => principal.map_or_else(String::new, |(name, _)| name.clone()),
+                Per::Organization => principal.map_or_else(String::new, |(name, one)| one.group(name).to_owned()),
+                Per::Ip => format!("{:?}", call.from),
+                Per::Path(parameter) => path_counter(operation, call, parameter),
+            };
+            let limit = self.planner.profile.limits.get(&name).copied().unwrap_or(class.limit);
+            // What a case needs beside its own request: a resource or a session of its own.
+            let cost = 1 + u64::from(is_costlier(call));
+            charges.push((name, counter, limit, class.window.0, cost));
+        }
+        // A session of its own costs a login, which nobody is logged in for.
+        if let (Caller::FreshSession(_), Some((_, one))) = (&call.caller, principal)
+            && let Some(login) = &one.login
+            && let Some(operation) = subject.contract.operation(&login.operation)
+        {
+            let counter = format!("{:?}", self.planner.profile.addresses.first().copied());
+            for (name, class) in subject.classes_of(operation, None) {
+                let limit = self.planner.profile.limits.get(&name).copied().unwrap_or(class.limit);
+                charges.push((name, counter.clone(), limit, class.window.0, 1));
+            }
+        }
+        let full = charges.iter().find(|(name, counter, limit, _, cost)| {
+            let spent = self.spent.get(&(name.clone(), counter.clone())).copied().unwrap_or(0);
+            (spent + cost) as f64 > (*limit as f64 * PLANNED_PART).max(1.0)
+        });
+        if let Some((name, _, _, window, _)) = full {
+            return Some((name.clone(), *window));
+        }
+        for (name, counter, _, _, cost) in charges {
+            *self.spent.entry((name, counter)).or_default() += cost;
+        }
+        None
+    }
+}
+
+fn is_costlier(call: &Call) -> bool {
+    matches!(call.caller, Caller::FreshSession(_))
+        || call
+            .arguments
+            .iter()
+            .any(|argument| matches!(&argument.value, ArgumentValue::Bound(one) if super::is_own(one)))
+}
+
+fn binds_session(call: &Call) -> bool {
+    matches!(&call.body, Some(CallBody::Value { bindings, .. })
+        if bindings.iter().any(|(_, binding)| matches!(binding, Binding::Login { .. })))
+}
+
+fn path_counter(operation: &Operation, call: &Call, parameter: &str) -> String {
+    let argument = call.arguments.iter().find(|argument| operation.parameters[argument.parameter].name == parameter);
+    match argument.map(|argument| &argument.value) {
+        Some(ArgumentValue::Value(value)) => value.to_string(),
+        Some(ArgumentValue::Bound(Binding::Resource { group, instance, .. })) => format!("{group} {instance:?}"),
+        Some(ArgumentValue::Bound(binding)) => format!("{binding:?}"),
+        None => String::new(),
+    }
+}
+
+/// Moves every shared resource of a call to another number; what belongs together stays together.
+pub(crate) fn renumber(call: &mut Call, to: u32) {
+    let renumber = |binding: &mut Binding| {
+        if let Binding::Resource { instance: Instance::Shared(number), .. } = binding {
+            *number = to;
+        }
+    };
+    for argument in &mut call.arguments {
+        if let ArgumentValue::Bound(binding) = &mut argument.value {
+            renumber(binding);
+        }
+    }
+    if let Some(CallBody::Value { bindings, .. }) = &mut call.body {
+        bindings.iter_mut().for_each(|(_, binding)| renumber(binding));
+    }
+}

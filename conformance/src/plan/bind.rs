@@ -1,0 +1,218 @@
+//! Bindings: which parts of a call name things that exist, and where those come from. First the profile's own values, then
+//! the document's links, then producers found by name.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use trueline_spec::contract::{Operation, ParameterPlace};
+use trueline_spec::vocabulary::Effect;
+
+use super::Planner;
+use crate::case::{Argument, ArgumentValue, Binding, Call, CallBody, Caller, Expect, Instance, Producer, link_fills};
+
+impl Planner<'_> {
+    /// Replaces what a call names by bindings, as far as the call's values leave room: a parameter that was left out stays
+    /// out. Notes in [`Expect::Valid`] whether everything that could be bound was bound.
+    pub fn bind(&self, call: &mut Call) {
+        let operation = self.subject.operation(call.operation);
+        let destroys = operation.effect == Effect::Destroy;
+        let principal = match &call.caller {
+            Caller::Principal(name) | Caller::FreshSession(name) => Some(name.clone()),
+            // Somebody's session is needed even where no credential is: to refresh a token one must have logged in.
+            Caller::Anonymous => {
+                self.free_principals().find(|(_, one)| one.login.is_some()).map(|(name, _)| name.to_owned())
+            }
+            Caller::Bad { .. } => return,
+        };
+        let Some(principal) = principal else { return };
+        let instance = match operation.effect {
+            Effect::Destroy => Instance::Own,
+            Effect::Read => Instance::Shared(0),
+            Effect::Write | Effect::Costly if operation.path_parameters().next().is_none() => Instance::Shared(0),
+            Effect::Costly => Instance::Shared(0),
+            Effect::Write => Instance::Mutable(0),
+        };
+        let from_link = self.link_bindings(call.operation, &principal, &instance);
+        for Argument { parameter, value } in &mut call.arguments {
+            let documented = &operation.parameters[*parameter];
+            let known = self
+                .profile_value(&principal, &documented.name)
+                .or_else(|| from_link.parameters.get(&(documented.place, documented.name.clone())).cloned());
+            let known = known.or_else(|| match documented.place {
+                ParameterPlace::Path => self.named_producer(&documented.name, &principal, &instance),
+                _ => None,
+            });
+            if let Some(binding) = known {
+                *value = ArgumentValue::Bound(binding);
+            }
+        }
+        let mut from_login = false;
+        if let Some(CallBody::Value { value: Value::Object(members), bindings, .. }) = &mut call.body {
+            let mut bind = |pointer: String, binding: Binding| {
+                from_login |= matches!(binding, Binding::Login { .. });
+                if !bindings.iter().any(|(bound, _)| *bound == pointer) {
+                    bindings.push((pointer, binding));
+                }
+            };
+            for (name, value) in members.iter() {
+                let pointer = format!("/{}", crate::clause::escape(name));
+                let singular = name.strip_suffix('s');
+                let producer_of = |name: &str| {
+                    self.profile_value(&principal, name)
+                        .or_else(|| from_link.body.get(name).cloned())
+                        .or_else(|| self.named_producer(name, &principal, &instance))
+                };
+                match value {
+                    Value::String(_) => {
+                        if let Some(binding) = producer_of(name) {
+                            bind(pointer, binding);
+                        }
+                    }
+                    Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_string) => {
+                        if let Some(binding) = singular.and_then(producer_of) {
+                            bind(format!("{pointer}/0"), binding);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            // One bound id is enough, and a second, made-up one would name nothing.
+            for (pointer, _) in bindings.iter() {
+                if let Some(name) = pointer.strip_suffix("/0").and_then(|pointer| pointer.strip_prefix('/'))
+                    && let Some(Value::Array(items)) = members.get_mut(name)
+                {
+                    items.truncate(1);
+                }
+            }
+        }
+        // A login's own example names nobody; the profile knows who can log in.
+        if let Some(login) = self.principal(&principal).and_then(|one| one.login.as_ref())
+            && login.operation == operation.id
+            && matches!(call.expect, Expect::Valid { bound: true })
+            && let Some(CallBody::Value { value, bindings, .. }) = &mut call.body
+        {
+            *value = login.body.clone();
+            bindings.clear();
+        }
+        if destroys && from_login && !matches!(call.caller, Caller::Anonymous) {
+            call.caller = Caller::FreshSession(principal);
+        }
+        let all_bound = call.arguments.iter().all(|argument| {
+            operation.parameters[argument.parameter].place != ParameterPlace::Path
+                || matches!(argument.value, ArgumentValue::Bound(_))
+        });
+        if let Expect::Valid { bound } = &mut call.expect {
+            *bound &= all_bound;
+        }
+    }
+
+    /// Whether every path parameter of an operation can be bound for a principal.
+    pub fn can_bind(&self, operation: &Operation, principal: &str) -> bool {
+        let Some(index) = self.subject.contract.operations.iter().position(|one| one.id == operation.id) else {
+            return false;
+        };
+        let from_link = self.link_bindings(index, principal, &Instance::Shared(0));
+        operation.path_parameters().all(|name| {
+            let linked = from_link.parameters.get(&(ParameterPlace::Path, name.to_owned())).is_some();
+            let producible = linked || self.named_producer(name, principal, &Instance::Shared(0)).is_some();
+            // Nothing in the document makes such a thing: a made-up value is all that anybody can send.
+            let hopeless = !producible && !self.has_producer(index, name);
+            self.profile_value(principal, name).is_some() || producible || hopeless
+        })
+    }
+
+    fn has_producer(&self, target: usize, parameter: &str) -> bool {
+        let id = &self.subject.operation(target).id;
+        self.links()
+            .any(|(_, link)| link.target == *id && link.parameters.iter().any(|filled| filled.name == parameter))
+    }
+
+    fn profile_value(&self, principal: &str, name: &str) -> Option<Binding> {
+        self.principal(principal)?.values.get(name)?;
+        Some(Binding::Profile { principal: principal.to_owned(), name: name.to_owned() })
+    }
+
+    fn links(&self) -> impl Iterator<Item = (usize, &trueline_spec::contract::Link)> {
+        self.subject.contract.operations.iter().enumerate().flat_map(|(index, operation)| {
+            let responses = operation.responses.iter().flat_map(|response| &response.links);
+            responses.map(move |link| (index, link))
+        })
+    }
+
+    /// The bindings of the one link that fills most of an operation's parameters, so that they all come out of one exchange.
+    fn link_bindings(&self, target: usize, principal: &str, instance: &Instance) -> LinkBindings {
+        let operation = self.subject.operation(target);
+        let mut best = LinkBindings::default();
+        for (source, link) in self.links().filter(|(_, link)| link.target == operation.id) {
+            let mut found = LinkBindings::default();
+            for parameter in &operation.parameters {
+                if let Some(expression) = link_fills(link, parameter).and_then(Value::as_str)
+                    && let Some(binding) = self.from_source(source, expression, principal, instance)
+                {
+                    found.parameters.insert((parameter.place, parameter.name.clone()), binding);
+                }
+            }
+            for (name, value) in link.body.iter().filter_map(Value::as_object).flatten() {
+                let (name, expression) = match value {
+                    Value::String(text) => (name.as_str(), text.as_str()),
+                    Value::Array(items) => match items.first().and_then(Value::as_str) {
+                        Some(text) => (name.strip_suffix('s').unwrap_or(name), text),
+                        None => continue,
+                    },
+                    _ => continue,
+                };
+                if let Some(binding) = self.from_source(source, expression, principal, instance) {
+                    found.body.insert(name.to_owned(), binding);
+                }
+            }
+            if found.parameters.len() > best.parameters.len() {
+                let body = std::mem::take(&mut best.body);
+                best.parameters = found.parameters;
+                best.body = found.body;
+                best.body.extend(body);
+            } else {
+                for (name, binding) in found.body {
+                    best.body.entry(name).or_insert(binding);
+                }
+            }
+        }
+        best
+    }
+
+    /// A producer found by name: some link fills a parameter of this name from a creating operation's answer.
+    fn named_producer(&self, name: &str, principal: &str, instance: &Instance) -> Option<Binding> {
+        self.links().find_map(|(source, link)| {
+            let filled = link.parameters.iter().find(|filled| filled.name == name)?;
+            let expression = filled.value.as_str().filter(|text| text.starts_with("$response."))?;
+            self.from_source(source, expression, principal, instance)
+        })
+    }
+
+    fn from_source(&self, source: usize, expression: &str, principal: &str, instance: &Instance) -> Option<Binding> {
+        if !expression.starts_with('$') {
+            return None;
+        }
+        let operation = self.subject.operation(source);
+        let caller = self.principal(principal)?;
+        if let Some(login) = &caller.login
+            && login.operation == operation.id
+        {
+            let pointer = expression.strip_prefix("$response.body#")?.to_owned();
+            return Some(Binding::Login { principal: principal.to_owned(), pointer });
+        }
+        if !self.accepts(operation, caller) || caller.denied.contains(&operation.id) {
+            return None;
+        }
+        Some(Binding::Resource {
+            producer: Producer { operation: source, expression: expression.to_owned() },
+            group: caller.group(principal).to_owned(),
+            instance: instance.clone(),
+        })
+    }
+}
+
+#[derive(Default)]
+struct LinkBindings {
+    parameters: BTreeMap<(ParameterPlace, String), Binding>,
+    body: BTreeMap<String, Binding>,
+}

@@ -1,0 +1,195 @@
+//! Phase `boundary`: each constraint at, just inside and just outside its bound; each optional part absent and present;
+//! each required part removed; ids that nothing has.
+
+use serde_json::Value;
+use trueline_spec::contract::ParameterPlace;
+
+use super::{Planner, preferred_media};
+use crate::case::{Argument, ArgumentValue, Call, CallBody, Case, Expect, FaultNote, Part, Phase};
+use crate::data::{Boundary, Verdict, wire};
+
+pub(super) fn plan(planner: &Planner<'_>, cases: &mut Vec<Case>) {
+    for (index, operation) in planner.operations() {
+        let Some(caller) = planner.callers(operation).into_iter().next() else { continue };
+        let Some(plain) = planner.plain_call(index, &caller) else { continue };
+        parameters(planner, &plain, cases);
+        body(planner, &plain, cases);
+        unknown_ids(planner, &plain, cases);
+    }
+}
+
+fn parameters(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
+    let operation = planner.subject.operation(plain.operation);
+    for (index, parameter) in operation.parameters.iter().enumerate() {
+        let part = Part::Parameter(index);
+        let name = format!("{}/{}/{}", operation.id, parameter.place, parameter.name);
+        if parameter.required && parameter.place != ParameterPlace::Path {
+            let mut call = plain.clone();
+            call.arguments.retain(|argument| argument.parameter != index);
+            call.expect = Expect::Invalid(FaultNote {
+                part: part.clone(),
+                instance: String::new(),
+                schema: "/required".to_owned(),
+                keyword: "required".to_owned(),
+            });
+            cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", format!("{name}/absent"), call));
+        }
+        let Some(generator) = planner.subject.parameter_generator(plain.operation, index) else { continue };
+        for boundary in generator.boundaries() {
+            let Some(expect) = sendable(parameter, &boundary, generator, part.clone()) else { continue };
+            // A path parameter that is valid by its schema names nothing: that is the business of `unknown_ids`.
+            if parameter.place == ParameterPlace::Path && matches!(expect, Expect::Valid { .. }) {
+                continue;
+            }
+            let mut call = plain.clone();
+            set_argument(&mut call, index, boundary.value.clone());
+            call.expect = expect;
+            let check = check_of(&call.expect);
+            if matches!(call.expect, Expect::Valid { .. }) {
+                planner.bind(&mut call);
+            }
+            cases.push(planner.single(Phase::Boundary, check, format!("{name}/{}", boundary.label), call));
+        }
+    }
+}
+
+/// What to expect of a parameter's boundary value, if it can stand on the wire and says there what it should.
+pub(super) fn sendable(
+    parameter: &trueline_spec::contract::Parameter,
+    boundary: &Boundary,
+    generator: &crate::data::Generator,
+    part: Part,
+) -> Option<Expect> {
+    let encoded = wire::encode_parameter(parameter, &boundary.value).ok()?;
+    let valid = wire::decodes_to_valid(parameter, &encoded, generator);
+    match (&boundary.verdict, valid) {
+        (Verdict::Valid, true) => Some(Expect::Valid { bound: true }),
+        // `5` and `"5"` are one text in a query: no server could tell, so this is no fault there.
+        (Verdict::Invalid(_), true) | (Verdict::Valid, false) => None,
+        (Verdict::Invalid(fault), false) => Some(Expect::Invalid(note(part, fault))),
+    }
+}
+
+pub(super) fn note(part: Part, fault: &crate::data::Fault) -> FaultNote {
+    // `required` is a list in the schema; the clause is that of the one member.
+    let schema = match fault.instance.rsplit_once('/') {
+        Some((_, member)) if fault.keyword == "required" => format!("{}/{member}", fault.schema),
+        _ => fault.schema.clone(),
+    };
+    FaultNote { part, instance: fault.instance.clone(), schema, keyword: fault.keyword.clone() }
+}
+
+pub(super) fn set_argument(call: &mut Call, parameter: usize, value: Value) {
+    let value = ArgumentValue::Value(value);
+    match call.arguments.iter_mut().find(|argument| argument.parameter == parameter) {
+        Some(argument) => argument.value = value,
+        None => call.arguments.push(Argument { parameter, value }),
+    }
+}
+
+pub(super) fn check_of(expect: &Expect) -> &'static str {
+    if matches!(expect, Expect::Valid { .. }) { "input.accepts-valid" } else { "input.rejects-invalid" }
+}
+
+fn body(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
+    let operation = planner.subject.operation(plain.operation);
+    let Some(documented) = &operation.body else { return };
+    let name = format!("{}/body", operation.id);
+    let mut absent = plain.clone();
+    absent.body = None;
+    absent.expect = if documented.required {
+        Expect::Invalid(FaultNote {
+            part: Part::Body,
+            instance: String::new(),
+            schema: "/-required".to_owned(),
+            keyword: "required".to_owned(),
+        })
+    } else {
+        Expect::Valid { bound: true }
+    };
+    let check = check_of(&absent.expect);
+    cases.push(planner.single(Phase::Boundary, check, format!("{name}/absent"), absent));
+
+    let media = preferred_media(documented);
+    let Some(generator) = planner.subject.body_generator(plain.operation, media) else { return };
+    for boundary in generator.boundaries() {
+        if wire::encode_body(&documented.media[media], &boundary.value).is_err() {
+            continue;
+        }
+        let mut call = plain.clone();
+        // With one fault in it the rest must stand as it is; a valid body may be bound to what is real.
+        let value = boundary.value.clone();
+        call.body = Some(CallBody::Value { media, value, bindings: Vec::new() });
+        call.expect = match &boundary.verdict {
+            Verdict::Valid => Expect::Valid { bound: false },
+            Verdict::Invalid(fault) => Expect::Invalid(note(Part::Body, fault)),
+        };
+        let check = check_of(&call.expect);
+        if matches!(call.expect, Expect::Valid { .. }) {
+            planner.bind(&mut call);
+        }
+        cases.push(planner.single(Phase::Boundary, check, format!("{name}/{}", boundary.label), call));
+    }
+}
+
+/// Ids of the right form that nothing has: in the path, and in every bound member of the body.
+fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
+    let operation = planner.subject.operation(plain.operation);
+    if operation.response(404).is_none() {
+        return;
+    }
+    let refused = Expect::Refused { statuses: vec![404], codes: Vec::new() };
+    for argument in &plain.arguments {
+        let parameter = &operation.parameters[argument.parameter];
+        if parameter.place != ParameterPlace::Path || !matches!(argument.value, ArgumentValue::Bound(_)) {
+            continue;
+        }
+        let Some(nobody) = planner.unknown_id(plain.operation, argument.parameter) else { continue };
+        let mut call = plain.clone();
+        set_argument(&mut call, argument.parameter, nobody);
+        call.expect = refused.clone();
+        let id = format!("{}/{}/{}/unknown", operation.id, parameter.place, parameter.name);
+        cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
+    }
+    // Only uuids: of other ids nobody can say what an unknown one looks like.
+    let bound = plain_bindings(planner, plain);
+    for pointer in bound {
+        let mut call = plain.clone();
+        let Some(CallBody::Value { value, bindings, .. }) = &mut call.body else { continue };
+        let Some(place) = value.pointer_mut(&pointer) else { continue };
+        if !place.as_str().is_some_and(is_uuid) {
+            continue;
+        }
+        *place = Value::from("00000000-0000-4000-8000-00000000dead");
+        bindings.retain(|(bound, _)| *bound != pointer);
+        call.expect = refused.clone();
+        let id = format!("{}/body{pointer}/unknown", operation.id);
+        cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
+    }
+}
+
+/// The body members that name resources of the API (not sessions, whose failure is not a 404).
+fn plain_bindings(planner: &Planner<'_>, plain: &Call) -> Vec<String> {
+    let mut full = plain.clone();
+    // The example may leave optional members out; the maximal value has them all.
+    if let Some(CallBody::Value { media, value, bindings }) = &mut full.body
+        && let Some(generator) = planner.subject.body_generator(plain.operation, *media)
+        && bindings.is_empty()
+        && value.as_object().is_some_and(serde_json::Map::is_empty)
+    {
+        *value = generator.maximal();
+        planner.bind(&mut full);
+    }
+    match &full.body {
+        Some(CallBody::Value { bindings, .. }) => bindings
+            .iter()
+            .filter(|(_, binding)| !matches!(binding, crate::case::Binding::Login { .. }))
+            .map(|(pointer, _)| pointer.clone())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}

@@ -1,0 +1,209 @@
+//! Phase `limits`: every rate class and every quota to its end and beyond, each on a counter that nothing else touches.
+
+use std::time::Duration;
+
+use trueline_spec::contract::Operation;
+use trueline_spec::vocabulary::{CheckStep, Effect, Per, RateClass};
+
+use super::Planner;
+use crate::case::{
+    ArgumentValue, Binding, Call, CallBody, Caller, Case, Exhaust, Expect, Instance, Phase, QuotaScript, Script,
+};
+use crate::profile::Purpose;
+
+/// Resources made for exhausting a class stand apart from all others.
+const RESERVED: u32 = 1_000_000;
+
+pub(super) fn plan(planner: &Planner<'_>, cases: &mut Vec<Case>) {
+    let Some(limits) = planner.subject.contract.vocabulary.as_ref().and_then(|one| one.rate_limits.as_ref()) else {
+        return quotas(planner, cases);
+    };
+    for (name, class) in &limits.classes {
+        if let Some(exhaust) = exhaust(planner, name, class) {
+            cases.push(Case {
+                id: format!("limits/{name}"),
+                phase: Phase::Limits,
+                check: "limit.enforced".into(),
+                script: Script::Exhaust(Box::new(exhaust)),
+            });
+        }
+    }
+    quotas(planner, cases);
+}
+
+fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhaust> {
+    let counted = |operation: &Operation| operation.rate_limits.iter().any(|counted| counted == name);
+    let limit = planner.profile.limits.get(name).copied().unwrap_or(class.limit);
+    let window = class.window.0;
+    let wait = planner.options.virtual_clock || window <= Duration::from_secs(planner.options.patience_s);
+    // The cheapest way to count: reading, without a path if possible.
+    let rank = |operation: &Operation| {
+        let effect = match operation.effect {
+            Effect::Read => 0,
+            Effect::Costly => 1,
+            Effect::Write => 2,
+            Effect::Destroy => 3,
+        };
+        (effect, operation.path_parameters().count(), operation.body.is_some())
+    };
+    let mut operations: Vec<(usize, &Operation)> = planner
+        .operations()
+        .filter(|(_, operation)| counted(operation) && operation.effect != Effect::Destroy)
+        .collect();
+    operations.sort_by_key(|(_, operation)| rank(operation));
+
+    if class.when.as_deref() == Some("none") {
+        return anonymous(planner, name, limit, window, wait, &operations);
+    }
+    let (who, principal) = planner
+        .reserved(Purpose::Limits)
+        .find(|(_, principal)| class.when.as_ref().is_none_or(|scheme| *scheme == principal.scheme))?;
+    let caller = Caller::Principal(who.to_owned());
+    let callable = |operation: &Operation| planner.accepts(operation, principal) && planner.can_bind(operation, who);
+    let (index, _) = operations.iter().copied().find(|(_, operation)| callable(operation))?;
+    let mut probe = planner.plain_call(index, &caller)?;
+    reserve(&mut probe, RESERVED);
+    let mut isolated = Vec::new();
+    let others = || {
+        planner.profile.principals.iter().filter(|(other, one)| {
+            *other != who && one.scheme == principal.scheme && one.reserved_for.is_none_or(|p| p == Purpose::Limits)
+        })
+    };
+    match &class.per {
+        Per::Path(_) => {
+            let mut other = probe.clone();
+            reserve(&mut other, RESERVED + 1);
+            isolated.push(other);
+        }
+        Per::User | Per::Credential | Per::Organization | Per::Ip => {
+            for (other, one) in others() {
+                let separate = match &class.per {
+                    Per::Organization => one.group(other) != principal.group(who),
+                    _ => true,
+                };
+                if separate && let Some(mut call) = planner.plain_call(index, &Caller::Principal(other.clone())) {
+                    reserve(&mut call, RESERVED + 2);
+                    isolated.push(call);
+                    break;
+                }
+            }
+        }
+    }
+    // With the limit judged first, a call that must be limited does nothing else, so any operation may show it.
+    let limit_first = planner.subject.contract.check_order().first() == Some(&CheckStep::Limit);
+    let also_limited = operations
+        .iter()
+        .filter(|(other, operation)| *other != index && callable(operation))
+        .filter(|(_, operation)| limit_first || operation.effect == Effect::Read)
+        .filter_map(|(other, _)| {
+            // Per path parameter, only the very same resource is under the same counter.
+            let mut call = if matches!(class.per, Per::Path(_)) {
+                planner.plain_call(*other, &caller)?
+            } else {
+                planner.harmless_call(*other, &caller)?
+            };
+            reserve(&mut call, RESERVED);
+            call.expect = Expect::Refused { statuses: vec![429], codes: Vec::new() };
+            Some(call)
+        })
+        .collect();
+    Some(Exhaust {
+        class: name.to_owned(),
+        limit,
+        window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        probe,
+        untouched: true,
+        isolated,
+        also_limited,
+        recovery: wait,
+    })
+}
+
+fn anonymous(
+    planner: &Planner<'_>,
+    name: &str,
+    limit: u64,
+    window: Duration,
+    wait: bool,
+    operations: &[(usize, &Operation)],
+) -> Option<Exhaust> {
+    // A call that needs a credential and has none is refused without any work; logging in would cost a password hash.
+    let (index, _) = operations
+        .iter()
+        .copied()
+        .find(|(_, operation)| operation.is_secured())
+        .or_else(|| operations.first().copied())?;
+    // Without addresses of our own the exhausted counter would be the one that every login needs.
+    let reserved = planner.profile.addresses.split_last();
+    if reserved.is_none() && !planner.options.virtual_clock {
+        return None;
+    }
+    let address = reserved.map(|(last, _)| *last);
+    let mut probe = planner.harmless_call(index, &Caller::Anonymous)?;
+    probe.from = address;
+    let isolated = reserved
+        .and_then(|(_, others)| others.first())
+        .map(|other| Call { from: Some(*other), ..probe.clone() })
+        .into_iter()
+        .collect();
+    let also_limited = operations
+        .iter()
+        .filter(|(other, _)| *other != index)
+        .filter_map(|(other, _)| {
+            let mut call = planner.harmless_call(*other, &Caller::Anonymous)?;
+            call.from = address;
+            call.expect = Expect::Refused { statuses: vec![429], codes: Vec::new() };
+            Some(call)
+        })
+        .collect();
+    Some(Exhaust {
+        class: name.to_owned(),
+        limit,
+        window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        untouched: address.is_some(),
+        probe,
+        isolated,
+        also_limited,
+        recovery: wait,
+    })
+}
+
+/// Lets a call use resources of its own number.
+fn reserve(call: &mut Call, number: u32) {
+    super::allocation::renumber(call, number);
+    // What a principal's key is bound to cannot be chosen.
+    for argument in &mut call.arguments {
+        if let ArgumentValue::Bound(Binding::Resource { instance, .. }) = &mut argument.value {
+            *instance = Instance::Shared(number);
+        }
+    }
+    if let Some(CallBody::Value { bindings, .. }) = &mut call.body {
+        for (_, binding) in bindings {
+            if let Binding::Resource { instance, .. } = binding {
+                *instance = Instance::Shared(number);
+            }
+        }
+    }
+}
+
+fn quotas(planner: &Planner<'_>, cases: &mut Vec<Case>) {
+    let Some(vocabulary) = &planner.subject.contract.vocabulary else { return };
+    for name in vocabulary.quotas.keys() {
+        let script = planner.reserved(Purpose::Quotas).find_map(|(who, principal)| {
+            let limit = *principal.quotas.get(name)?;
+            let (index, _) = planner
+                .operations()
+                .find(|(_, operation)| operation.quotas.contains(name) && planner.accepts(operation, principal))?;
+            let probe = planner.plain_call(index, &Caller::Principal(who.to_owned()))?;
+            Some(QuotaScript { quota: name.clone(), limit, probe, recovery: planner.options.virtual_clock })
+        });
+        if let Some(script) = script {
+            cases.push(Case {
+                id: format!("limits/quota/{name}"),
+                phase: Phase::Limits,
+                check: "quota.enforced".into(),
+                script: Script::Quota(Box::new(script)),
+            });
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! The run: drives a plan against a target, phase by phase, with as many workers as allowed, and lets every check judge
+//! every exchange. What it finds out it says in events.
+
+mod bindings;
+mod group;
+mod perform;
+mod reasons;
+mod record;
+mod sequence;
+mod sessions;
+mod shrink;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
+
+use self::bindings::Resources;
+use self::group::Causes;
+use self::sessions::Sessions;
+use crate::case::{Case, Phase, Script};
+use crate::check::Verdicts;
+use crate::clause::{Ledger, State};
+use crate::event::{CaseOutcome, Event, LedgerEntry, RunHeader, RunSummary};
+use crate::plan::allocation::{Allocation, Allocator};
+use crate::plan::{Plan, PlanOptions, Planner};
+use crate::profile::Profile;
+use crate::subject::{Subject, lock};
+use crate::target::Target;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Requests under way at once.
+    pub workers: usize,
+    /// Requests in all; the run ends when they are spent.
+    pub max_requests: Option<u64>,
+    /// Requests a second at most.
+    pub pace: Option<f64>,
+    /// Becomes true when the run is to end early; the report is still finished.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        RunOptions { workers: 8, max_requests: None, pace: None, stop: watch::channel(false).1 }
+    }
+}
+
+/// Why a run could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No answer at all.
+    #[error("{url} cannot be reached: {why}")]
+    Unreachable {
+        /// The base URL.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// A principal has no credential, or the service does not take it.
+    #[error("principal `{principal}` cannot act: {why}")]
+    CredentialDead {
+        /// Its name in the profile.
+        principal: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Everything that the workers of a run share.
+pub(crate) struct Run {
+    pub(crate) subject: Arc<Subject>,
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) plan_options: PlanOptions,
+    pub(crate) target: Arc<dyn Target>,
+    options: RunOptions,
+    events: Sender<Event>,
+    ledger: Ledger,
+    causes: Causes,
+    sessions: Sessions,
+    resources: Resources,
+    requests: AtomicU64,
+    started: Instant,
+    next_slot: Mutex<Instant>,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
+    outcomes: BTreeMap<CaseOutcome, u64>,
+    skipped: BTreeMap<String, u64>,
+    statuses: Vec<BTreeMap<u16, u64>>,
+    /// Statuses and codes that nothing was sent for, and why, by operation.
+    reasons: BTreeMap<usize, String>,
+}
+
+/// Drives a plan. Everything that happens goes to `events`; the last one is [`Event::RunFinished`].
+pub async fn run(
+    subject: Arc<Subject>,
+    profile: Arc<Profile>,
+    plan: Plan,
+    target: Arc<dyn Target>,
+    options: RunOptions,
+    events: Sender<Event>,
+) -> Result<(), RunError> {
+    let run = Run::new(subject, profile, plan.options.clone(), target, options, events);
+    run.prove_principals().await?;
+    run.start(&plan).await;
+    let interrupted = run.drive(&plan).await;
+    run.finish(interrupted).await;
+    Ok(())
+}
+
+/// Runs one case again, as a finding recorded it. The events are those of a run of one case.
+pub async fn replay(
+    subject: Arc<Subject>,
+    profile: Arc<Profile>,
+    case: Case,
+    target: Arc<dyn Target>,
+    options: RunOptions,
+    events: Sender<Event>,
+) -> Result<(), RunError> {
+    let plan_options = PlanOptions { virtual_clock: target.has_virtual_clock(), ..PlanOptions::default() };
+    let plan = Plan {
+        hash: format!("replay of {}", case.id),
+        entries: vec![crate::plan::Entry::Case(Box::new(case))],
+        options: plan_options,
+        left_out: Vec::new(),
+    };
+    run(subject, profile, plan, target, options, events).await
+}
+
+/// What becomes due next.
+enum Due {
+    Case(Box<Case>),
+    Skip {
+        id: String,
+        operation: usize,
+        reason: String,
+    },
+    /// Everything before has to be done first.
+    Barrier(Barrier),
+}
+
+enum Barrier {
+    Phase(Phase, u64),
+    Wait { window: Duration, class: String },
+}
+
+/// Walks a plan in order.
+struct Feed<'a> {
+    plan: &'a Plan,
+    planner: &'a Planner<'a>,
+    allocator: Allocator<'a>,
+    entry: usize,
+    index: u64,
+    phase: Option<Phase>,
+    waiting: Option<Box<Case>>,
+    patience: Duration,
+    virtual_clock: bool,
+}
+
+impl Feed<'_> {
+    fn next(&mut self) -> Option<Due> {
+        let mut case = match self.waiting.take() {
+            Some(case) => case,
+            None => loop {
+                let entry = self.plan.entries.get(self.entry)?;
+                let phase = entry.phase();
+                if self.phase != Some(phase) {
+                    self.phase = Some(phase);
+                    let count = self.plan.by_phase().get(&phase).copied().unwrap_or(0);
+                    return Some(Due::Barrier(Barrier::Phase(phase, count)));
+                }
+                if self.index >= entry.len() {
+                    self.entry += 1;
+                    self.index = 0;
+                    continue;
+                }
+                let index = self.index;
+                self.index += 1;
+                if let Some(case) = entry.case(self.planner, index) {
+                    break Box::new(case);
+                }
+            },
+        };
+        match self.allocator.allocate(&mut case) {
+            Allocation::Send => Some(Due::Case(case)),
+            Allocation::Wait { window, class } => {
+                if self.virtual_clock || window <= self.patience {
+                    self.allocator.start_again();
+                    self.waiting = Some(case);
+                    Some(Due::Barrier(Barrier::Wait { window, class }))
+                } else {
+                    let reason = format!("rate class `{class}` is spent for every principal of the profile");
+                    Some(Due::Skip { id: case.id.clone(), operation: case.operation(), reason })
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    fn new(
+        subject: Arc<Subject>,
+        profile: Arc<Profile>,
+        plan_options: PlanOptions,
+        target: Arc<dyn Target>,
+        options: RunOptions,
+        events: Sender<Event>,
+    ) -> Run {
+        let tally = Tally { statuses: vec![BTreeMap::new(); subject.contract.operations.len()], ..Tally::default() };
+        Run {
+            ledger: Ledger::new(&subject.clauses),
+            causes: Causes::default(),
+            sessions: Sessions::default(),
+            resources: Resources::default(),
+            requests: AtomicU64::new(0),
+            started: Instant::now(),
+            next_slot: Mutex::new(Instant::now()),
+            tally: Mutex::new(tally),
+            subject,
+            profile,
+            plan_options,
+            target,
+            options,
+            events,
+        }
+    }
+
+    pub(crate) fn planner(&self) -> Planner<'_> {
+        Planner { subject: &self.subject, profile: &self.profile, options: &self.plan_options }
+    }
+
+    /// The receiver may be gone (a reporter that failed); the run goes on.
+    async fn say(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+
+    async fn start(&self, plan: &Plan) {
+        let contract = &self.subject.contract;
+        self.say(Event::RunStarted(RunHeader {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            contract: contract.name.clone(),
+            title: contract.title.clone(),
+            digest: contract.digest.clone(),
+            target: self.target.base_url().to_owned(),
+            seed: plan.options.seed,
+            plan: plan.hash.clone(),
+            cases: plan.len(),
+            operations: contract.operations.iter().map(|operation| operation.id.clone()).collect(),
+            phases: plan.options.phases.clone(),
+        }))
+        .await;
+        for (operation, reason) in &plan.left_out {
+            lock(&self.tally).reasons.insert(*operation, reason.clone());
+        }
+    }
+
+    /// Why the run has to end before its plan, if it has to.
+    fn must_stop(&self) -> Option<String> {
+        if *self.options.stop.borrow() {
+            return Some("interrupted".to_owned());
+        }
+        let spent = self.requests.load(Ordering::Relaxed);
+        match self.options.max_requests {
+            Some(budget) if spent >= budget => Some(format!("the budget of {budget} requests is spent")),
+            _ => None,
+        }
+    }
+
+    async fn drive(&self, plan: &Plan) -> Option<String> {
+        let planner = self.planner();
+        let feed = Mutex::new(Feed {
+            plan,
+            planner: &planner,
+            allocator: Allocator::new(&planner),
+            entry: 0,
+            index: 0,
+            phase: None,
+            waiting: None,
+            patience: Duration::from_secs(plan.options.patience_s),
+            virtual_clock: plan.options.virtual_clock && self.target.has_virtual_clock(),
+        });
+        let mut sequential = false;
+        loop {
+            let barrier = Mutex::new(None);
+            let workers = if sequential { 1 } else { self.options.workers.max(1) };
+            let work = (0..workers).map(|_| self.work(&feed, &barrier));
+            futures::future::join_all(work).await;
+            if let Some(reason) = self.must_stop() {
+                return Some(reason);
+            }
+            let reached = lock(&barrier).take();
+            match reached {
+                None => return None,
+                Some(Barrier::Phase(phase, cases)) => {
+                    // Exhausting a class moves the clock under everybody's feet.
+                    sequential = phase == Phase::Limits;
+                    self.say(Event::PhaseStarted { phase, cases }).await;
+                }
+                Some(Barrier::Wait { window, class }) => {
+                    self.pass(window + Duration::from_secs(1), &format!("rate class `{class}` is spent")).await;
+                }
+            }
+        }
+    }
+
+    async fn work(&self, feed: &Mutex<Feed<'_>>, barrier: &Mutex<Option<Barrier>>) {
+        loop {
+            if self.must_stop().is_some() {
+                return;
+            }
+            let due = {
+                let mut feed = lock(feed);
+                if lock(barrier).is_some() {
+                    return;
+                }
+                match feed.next() {
+                    None => return,
+                    Some(Due::Barrier(reached)) => {
+                        *lock(barrier) = Some(reached);
+                        return;
+                    }
+                    Some(due) => due,
+                }
+            };
+            match due {
+                Due::Case(case) => self.perform_case(*case).await,
+                Due::Skip { id, operation, reason } => self.skip(id, operation, reason).await,
+                Due::Barrier(_) => {}
+            }
+        }
+    }
+
+    async fn skip(&self, id: String, operation: usize, reason: String) {
+        *lock(&self.tally).skipped.entry(reason.clone()).or_default() += 1;
+        self.say(Event::CaseSkipped { id, operation, reason }).await;
+    }
+
+    /// Lets time pass: moves the clock if it can be moved, waits otherwise.
+    async fn pass(&self, by: Duration, why: &str) {
+        if self.target.advance(by) {
+            self.say(Event::ClockAdvanced { seconds: by.as_secs(), why: why.to_owned() }).await;
+        } else {
+            self.say(Event::Note { text: format!("waiting {} s: {why}", by.as_secs()) }).await;
+            let mut stop = self.options.stop.clone();
+            tokio::select! {
+                () = tokio::time::sleep(by) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        }
+    }
+
+    async fn perform_case(&self, case: Case) {
+        let started = Instant::now();
+        let attempt = match &case.script {
+            Script::Single(_) => self.attempt_single(&case).await,
+            Script::Exhaust(_) | Script::Quota(_) | Script::Expire(_) => self.attempt_sequence(&case).await,
+        };
+        let attempt = match attempt {
+            Ok(attempt) => attempt,
+            Err(reason) => return self.skip(case.id.clone(), case.operation(), reason).await,
+        };
+        let status = attempt.last_status();
+        self.note_statuses(&attempt);
+        let outcome = self.settle(&case, attempt).await;
+        *lock(&self.tally).outcomes.entry(outcome).or_default() += 1;
+        self.say(Event::CaseFinished {
+            operation: case.operation(),
+            phase: case.phase,
+            id: case.id,
+            status,
+            outcome,
+            elapsed_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        })
+        .await;
+    }
+
+    fn note_statuses(&self, attempt: &perform::Attempt) {
+        let mut tally = lock(&self.tally);
+        for step in attempt.steps.iter().filter(|step| {
+            !matches!(step.call.expect, crate::case::Expect::UnknownPath | crate::case::Expect::UnknownMethod)
+        }) {
+            if let Some(status) = step.exchange.status() {
+                *tally.statuses[step.call.operation].entry(status).or_default() += 1;
+            }
+        }
+    }
+
+    /// Notes what held, and follows up what broke: once more from a clean state, then as small as it goes.
+    async fn settle(&self, case: &Case, attempt: perform::Attempt) -> CaseOutcome {
+        for clause in &attempt.verdicts.held {
+            self.ledger.note(*clause, State::Held);
+        }
+        for clause in &attempt.verdicts.inconclusive {
+            self.ledger.note(*clause, State::Inconclusive);
+        }
+        if attempt.verdicts.broken.is_empty() {
+            let answered = attempt.steps.iter().any(|step| step.exchange.response().is_some());
+            return if answered && attempt.verdicts.says_something() {
+                CaseOutcome::Passed
+            } else {
+                CaseOutcome::Inconclusive
+            };
+        }
+        let mut failed = false;
+        for broken in attempt.verdicts.broken.clone() {
+            failed |= self.follow_up(case, &attempt, broken).await;
+        }
+        if failed { CaseOutcome::Failed } else { CaseOutcome::Inconclusive }
+    }
+
+    async fn finish(&self, interrupted: Option<String>) {
+        self.say_findings().await;
+        let contract = &self.subject.contract;
+        let reasons = reasons::Reasons::new(self, interrupted.as_deref());
+        let ledger = self
+            .subject
+            .clauses
+            .iter()
+            .map(|(id, clause)| {
+                let state = self.ledger.state(id);
+                LedgerEntry {
+                    clause: clause.id.clone(),
+                    statement: clause.statement.clone(),
+                    at: contract.document.describe(&clause.at),
+                    pointer: clause.at.pointer.to_string(),
+                    operation: clause.operation.map(|index| contract.operations[index].id.clone()),
+                    state,
+                    reason: (state == State::NotExercised).then(|| reasons.of(clause)),
+                }
+            })
+            .collect();
+        let problems = lock(&self.subject.problems).clone();
+        for text in problems {
+            self.say(Event::Note { text }).await;
+        }
+        let summary = {
+            let tally = lock(&self.tally);
+            RunSummary {
+                requests: self.requests.load(Ordering::Relaxed),
+                elapsed_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                outcomes: tally.outcomes.clone(),
+                skipped: tally.skipped.clone(),
+                ledger,
+                statuses: contract
+                    .operations
+                    .iter()
+                    .zip(&tally.statuses)
+                    .map(|(operation, statuses)| (operation.id.clone(), statuses.clone()))
+                    .collect(),
+                interrupted,
+            }
+        };
+        self.say(Event::RunFinished(Box::new(summary))).await;
+    }
+}
+
+impl Verdicts {
+    fn says_something(&self) -> bool {
+        !self.held.is_empty() || !self.broken.is_empty()
+    }
+}

@@ -1,0 +1,300 @@
+//! From a call to an exchange: encode, authenticate, send, judge.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, USER_AGENT};
+use http::{HeaderName, HeaderValue, Method};
+use serde_json::Value;
+use trueline_spec::contract::{ParameterPlace, PathPiece, SecurityKind};
+
+use super::Run;
+use super::bindings::CaseContext;
+use crate::case::{Alteration, ArgumentValue, BadCredentialSource, Call, CallBody, Caller, Case, Script, Twist};
+use crate::check::{Purpose, Seen, Step, Verdicts};
+use crate::data::wire::{self, WireParameter};
+use crate::exchange::{Exchange, Failure, Request};
+use crate::subject::lock;
+
+/// What a case came to.
+pub(crate) struct Attempt {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) verdicts: Verdicts,
+}
+
+impl Attempt {
+    pub(crate) fn last_status(&self) -> Option<u16> {
+        self.steps.last().and_then(|step| step.exchange.status())
+    }
+}
+
+impl Run {
+    /// Sends a case of one request. The error says why it could not be sent.
+    pub(crate) async fn attempt_single(&self, case: &Case) -> Result<Attempt, String> {
+        let Script::Single(call) = &case.script else { return Err("not a case of one request".to_owned()) };
+        let mut context = CaseContext::default();
+        let step = self.step(call, &mut context, Purpose::Count).await?;
+        let mut verdicts = Verdicts::default();
+        self.judge(case, &step, &mut verdicts);
+        Ok(Attempt { steps: vec![step], verdicts })
+    }
+
+    /// Binds and sends one call.
+    pub(crate) async fn step(&self, call: &Call, context: &mut CaseContext, purpose: Purpose) -> Result<Step, String> {
+        if let Caller::FreshSession(name) = &call.caller
+            && context.session.is_none()
+        {
+            context.session = Some(self.fresh_session(name).await?);
+        }
+        let bound = self.bind(call, context).await?;
+        let sent_ms = self.target.now_ms();
+        let exchange = self.send(&bound, context).await?;
+        Ok(Step { purpose, call: bound, exchange, sent_ms })
+    }
+
+    /// Lets every check judge one exchange.
+    pub(crate) fn judge(&self, case: &Case, step: &Step, verdicts: &mut Verdicts) {
+        match &step.exchange.outcome {
+            Ok(response) => {
+                let secrets = self.secrets_of(&step.call);
+                let seen = Seen {
+                    subject: &self.subject,
+                    case,
+                    call: &step.call,
+                    exchange: &step.exchange,
+                    response,
+                    secrets: &secrets,
+                    profile: &self.profile,
+                    scheme: match &step.call.caller {
+                        Caller::Principal(name) | Caller::FreshSession(name) => {
+                            self.profile.principals.get(name).map(|one| one.scheme.as_str())
+                        }
+                        _ => None,
+                    },
+                    virtual_clock: self.target.has_virtual_clock(),
+                };
+                for check in crate::check::all() {
+                    check.judge(&seen, verdicts);
+                }
+            }
+            Err(Failure::Unreachable(_)) => {}
+            Err(failure) => crate::check::input::no_answer(&self.subject, &step.call, failure, verdicts),
+        }
+    }
+
+    /// What no answer to this call may repeat.
+    fn secrets_of(&self, call: &Call) -> Vec<String> {
+        let mut secrets = self.lasting_secrets();
+        if let Some(CallBody::Value { value, .. }) = &call.body {
+            let names = self.subject.secret_names();
+            for (key, text) in super::sessions::strings(value) {
+                // Short values turn up by accident.
+                if text.len() >= 8 && names.contains(&key) {
+                    secrets.push(text.to_owned());
+                }
+            }
+        }
+        secrets
+    }
+
+    /// Sends a call that has no bindings and nobody's session.
+    pub(crate) async fn send_plain(&self, call: &Call) -> Result<Exchange, String> {
+        let request = self.encode(call)?;
+        Ok(self.exchange(request).await)
+    }
+
+    /// Sends a bound call with its caller's credential.
+    pub(crate) async fn send(&self, call: &Call, context: &mut CaseContext) -> Result<Exchange, String> {
+        let mut request = self.encode(call)?;
+        self.authenticate(call, context, &mut request).await?;
+        Ok(self.exchange(request).await)
+    }
+
+    async fn exchange(&self, request: Request) -> Exchange {
+        self.keep_pace().await;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let outcome = self.target.send(request.clone()).await;
+        Exchange::new(request, outcome)
+    }
+
+    /// Waits for this request's turn, where the profile sets a pace.
+    async fn keep_pace(&self) {
+        let Some(pace) = self.options.pace.filter(|pace| *pace > 0.0) else { return };
+        let gap = Duration::from_secs_f64(1.0 / pace);
+        let slot = {
+            let mut next = lock(&self.next_slot);
+            let slot = (*next).max(Instant::now());
+            *next = slot + gap;
+            slot
+        };
+        tokio::time::sleep_until(slot.into()).await;
+    }
+
+    fn encode(&self, call: &Call) -> Result<Request, String> {
+        let operation = self.subject.operation(call.operation);
+        let mut headers = vec![
+            (USER_AGENT, HeaderValue::from_static(concat!("trueline/", env!("CARGO_PKG_VERSION")))),
+            (ACCEPT, HeaderValue::from_static("*/*")),
+        ];
+        let mut path = String::new();
+        let mut query: Vec<String> = Vec::new();
+        let mut cookies = Vec::new();
+        let mut in_path: Vec<(&str, String)> = Vec::new();
+        for argument in &call.arguments {
+            let parameter = &operation.parameters[argument.parameter];
+            let ArgumentValue::Value(value) = &argument.value else {
+                return Err(format!("{} parameter `{}` is not bound", parameter.place, parameter.name));
+            };
+            match wire::encode_parameter(parameter, value).map_err(|error| error.to_string())? {
+                WireParameter::Path(text) => in_path.push((&parameter.name, text)),
+                WireParameter::Query(pairs) => {
+                    query.extend(pairs.into_iter().map(|(name, value)| format!("{name}={value}")));
+                }
+                WireParameter::Header(text) => headers.push((header_name(&parameter.name)?, header_value(&text)?)),
+                WireParameter::Cookie(pairs) => {
+                    cookies.extend(pairs.into_iter().map(|(name, value)| format!("{name}={value}")));
+                }
+            }
+        }
+        for piece in &operation.path.pieces {
+            match piece {
+                PathPiece::Literal(text) => path.push_str(text),
+                PathPiece::Parameter(name) => {
+                    let (_, text) = in_path
+                        .iter()
+                        .find(|(given, _)| given == name)
+                        .ok_or_else(|| format!("path parameter `{name}` has no value"))?;
+                    path.push_str(text);
+                }
+            }
+        }
+        if !query.is_empty() {
+            path.push('?');
+            path.push_str(&query.join("&"));
+        }
+        if !cookies.is_empty() {
+            headers.push((COOKIE, header_value(&cookies.join("; "))?));
+        }
+        let mut body = bytes::Bytes::new();
+        match &call.body {
+            Some(CallBody::Value { media, value, .. }) => {
+                let media = self.subject.media(call.operation, *media).ok_or("the operation has no such media type")?;
+                let encoded = wire::encode_body(media, value).map_err(|error| error.to_string())?;
+                headers.push((CONTENT_TYPE, header_value(&encoded.content_type)?));
+                body = encoded.bytes;
+            }
+            Some(CallBody::Raw { content_type, bytes }) => {
+                if let Some(content_type) = content_type {
+                    headers.push((CONTENT_TYPE, header_value(content_type)?));
+                }
+                body = bytes.to_bytes();
+            }
+            None => {}
+        }
+        let mut method = operation.method.clone();
+        match &call.twist {
+            Some(Twist::Method(other)) => {
+                method = Method::from_bytes(other.as_bytes()).map_err(|_| format!("`{other}` is no method"))?;
+            }
+            Some(Twist::Path(other)) => path.clone_from(other),
+            Some(Twist::ContentType(other)) => {
+                headers.retain(|(name, _)| *name != CONTENT_TYPE);
+                headers.push((CONTENT_TYPE, header_value(other)?));
+            }
+            Some(Twist::Header(name, value)) => headers.push((header_name(name)?, header_value(value)?)),
+            None => {}
+        }
+        Ok(Request { method, path, headers, body, from: call.from })
+    }
+
+    async fn authenticate(&self, call: &Call, context: &CaseContext, request: &mut Request) -> Result<(), String> {
+        let (scheme, credential, verbatim) = match &call.caller {
+            Caller::Anonymous => return Ok(()),
+            Caller::Principal(name) | Caller::FreshSession(name) => {
+                let session = match &context.session {
+                    Some(session) => session.clone(),
+                    None => self.session(name).await?,
+                };
+                let principal = self.profile.principals.get(name);
+                let scheme = principal.map(|one| one.scheme.clone()).unwrap_or_default();
+                (scheme, session.credential.clone(), false)
+            }
+            Caller::Bad { scheme, credential } => match credential {
+                BadCredentialSource::Literal(text) => (scheme.clone(), text.clone(), false),
+                BadCredentialSource::Verbatim(text) => (scheme.clone(), text.clone(), true),
+                BadCredentialSource::Altered { principal, how } => {
+                    (scheme.clone(), alter(&self.session(principal).await?.credential, *how), false)
+                }
+                BadCredentialSource::FromLogin { principal, pointer } => {
+                    let session = self.session(principal).await?;
+                    let value = session.answer.pointer(pointer).and_then(Value::as_str);
+                    let value = value.ok_or_else(|| format!("the login of `{principal}` gave nothing at {pointer}"))?;
+                    (scheme.clone(), value.to_owned(), false)
+                }
+            },
+        };
+        let declared = self.subject.contract.security_schemes.get(&scheme);
+        let kind = &declared.ok_or_else(|| format!("the contract has no security scheme `{scheme}`"))?.kind;
+        // Latin-1, because that is what arrives when a client sends bytes that are no ASCII.
+        let value = |text: &str| {
+            let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(c as u32).unwrap_or(b'?')).collect();
+            HeaderValue::from_bytes(&bytes).map_err(|_| "the credential cannot stand in a header".to_owned())
+        };
+        match kind {
+            _ if verbatim && !matches!(kind, SecurityKind::ApiKey { .. }) => {
+                request.headers.push((AUTHORIZATION, value(&credential)?));
+            }
+            SecurityKind::Http { scheme, .. } if scheme == "basic" => {
+                let encoded = base64::engine::general_purpose::STANDARD.encode(&credential);
+                let text = if credential.contains(':') { encoded } else { credential };
+                request.headers.push((AUTHORIZATION, value(&format!("Basic {text}"))?));
+            }
+            SecurityKind::Http { scheme, .. } if scheme != "bearer" => {
+                request.headers.push((AUTHORIZATION, value(&format!("{scheme} {credential}"))?));
+            }
+            SecurityKind::Http { .. } | SecurityKind::OAuth2 { .. } | SecurityKind::OpenIdConnect { .. } => {
+                request.headers.push((AUTHORIZATION, value(&format!("Bearer {credential}"))?));
+            }
+            SecurityKind::ApiKey { place: ParameterPlace::Query, name } => {
+                let encode = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+                let separator = if request.path.contains('?') { '&' } else { '?' };
+                request.path = format!("{}{separator}{}={}", request.path, encode(name), encode(&credential));
+            }
+            SecurityKind::ApiKey { place: ParameterPlace::Cookie, name } => {
+                request.headers.push((COOKIE, value(&format!("{name}={credential}"))?));
+            }
+            SecurityKind::ApiKey { name, .. } => request.headers.push((header_name(name)?, value(&credential)?)),
+            SecurityKind::MutualTls => return Err("client certificates are not supported".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+fn header_name(name: &str) -> Result<HeaderName, String> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` cannot be the name of a header"))
+}
+
+fn header_value(text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(text).map_err(|_| format!("`{}` cannot stand in a header", text.escape_debug()))
+}
+
+fn alter(credential: &str, how: Alteration) -> String {
+    let length = credential.chars().count();
+    match how {
+        Alteration::Truncated => credential.chars().take(length.saturating_sub(4)).collect(),
+        Alteration::Extended => format!("{credential}AAAA"),
+        Alteration::Corrupted => {
+            // In the middle of the last part: the last character of a base64url text may hold unused bits.
+            let start = credential.rfind('.').map_or(0, |dot| credential[..=dot].chars().count());
+            let place = start + (length - start) / 2;
+            let other = |c: char| if c == 'A' { 'B' } else { 'A' };
+            credential.chars().enumerate().map(|(i, c)| if i == place { other(c) } else { c }).collect()
+        }
+        Alteration::Unsigned => {
+            let payload = credential.split('.').nth(1).unwrap_or_default();
+            let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+            format!("{}.{payload}.", engine.encode(r#"{"alg":"none","typ":"JWT"}"#))
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a report shows of an exchange: cut to size, with every credential replaced by its name.
+
+use trueline_spec::document::Location;
+
+use super::Run;
+use super::perform::Attempt;
+use crate::case::Case;
+use crate::check::{Break, Purpose, Step};
+use crate::finding::{Evidence, Place, RecordedExchange, RecordedRequest, RecordedResponse};
+use crate::subject::Subject;
+
+/// More of a body than this helps nobody in a report.
+const SHOWN_BODY_BYTES: usize = 8 * 1024;
+
+/// Of a long sequence, its first and last exchanges are shown.
+const SHOWN_ENDS: usize = 2;
+
+impl Run {
+    pub(super) fn evidence(&self, case: Case, attempt: &Attempt, broken: &Break, shrunk: u32) -> Evidence {
+        let steps = &attempt.steps;
+        // The counted part of a sequence is long and dull; what comes after it is not.
+        let counted = steps.iter().take_while(|step| step.purpose == Purpose::Count).count();
+        let dull = if steps.len() > 1 && counted > 2 * SHOWN_ENDS { SHOWN_ENDS..counted - SHOWN_ENDS } else { 0..0 };
+        let shown = steps.iter().enumerate().filter(|(index, _)| !dull.contains(index));
+        let exchanges = shown.map(|(_, step)| self.record(step, broken)).collect();
+        Evidence { case, exchanges, left_out: dull.len(), shrunk }
+    }
+
+    fn record(&self, step: &Step, broken: &Break) -> RecordedExchange {
+        let request = &step.exchange.request;
+        let url = format!("{}{}", self.target.base_url().trim_end_matches('/'), request.path);
+        let headers = |headers: &mut dyn Iterator<Item = (&http::HeaderName, &http::HeaderValue)>| {
+            headers
+                .map(|(name, value)| (name.to_string(), self.redact(&String::from_utf8_lossy(value.as_bytes()))))
+                .collect::<Vec<_>>()
+        };
+        let recorded = RecordedRequest {
+            method: request.method.to_string(),
+            url: self.redact(&url),
+            headers: headers(&mut request.headers.iter().map(|(name, value)| (name, value))),
+            body: self.redact(&shown(&request.body)),
+            body_bytes: request.body.len(),
+        };
+        let response = step.exchange.response().map(|response| RecordedResponse {
+            status: response.status,
+            headers: headers(&mut response.headers.iter()),
+            body: self.redact(&shown(&response.body)),
+            body_bytes: response.body.len(),
+            offending: broken.offending.clone(),
+            elapsed_us: u64::try_from(response.elapsed.as_micros()).unwrap_or(u64::MAX),
+        });
+        let failure = step.exchange.outcome.as_ref().err().map(ToString::to_string);
+        RecordedExchange { curl: curl(&recorded), request: recorded, response, failure }
+    }
+}
+
+/// A body as text: bytes that are no UTF-8 as `\xNN`.
+fn shown(body: &[u8]) -> String {
+    let cut = &body[..body.len().min(SHOWN_BODY_BYTES)];
+    let mut text = String::with_capacity(cut.len());
+    for chunk in cut.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    if body.len() > cut.len() {
+        text.push_str(&format!("… ({} bytes more)", body.len() - cut.len()));
+    }
+    text
+}
+
+/// A curl command line. Names such as `$ALICE_TOKEN` stay open for the shell to fill in.
+fn curl(request: &RecordedRequest) -> String {
+    let mut line = String::from("curl -i");
+    if request.method != "GET" {
+        line.push_str(&format!(" -X {}", request.method));
+    }
+    line.push_str(&format!(" {}", quoted(&request.url)));
+    for (name, value) in &request.headers {
+        if !matches!(name.as_str(), "user-agent" | "accept") {
+            line.push_str(&format!(" -H {}", quoted(&format!("{name}: {value}"))));
+        }
+    }
+    if request.body_bytes > SHOWN_BODY_BYTES {
+        line.push_str(&format!(" --data-binary @- # {} bytes", request.body_bytes));
+    } else if !request.body.is_empty() {
+        line.push_str(&format!(" --data-binary {}", quoted(&request.body)));
+    }
+    line
+}
+
+/// Quoted for a POSIX shell; double quotes only where a `$NAME` of ours has to be filled in.
+fn quoted(text: &str) -> String {
+    let names = regex::Regex::new(r"\$[A-Z][A-Z0-9_]+");
+    if names.is_ok_and(|names| names.is_match(text)) {
+        format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('`', "\\`"))
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A place in the document, with its line.
+pub(super) fn place(subject: &Subject, at: &Location) -> Place {
+    let document = &subject.contract.document;
+    let position = document.position(at);
+    let file = document.files.get(at.file as usize).map(|file| file.path.display().to_string()).unwrap_or_default();
+    Place {
+        file,
+        line: position.line,
+        column: position.column,
+        pointer: at.pointer.to_string(),
+        text: document.line(at.file, position.line).to_owned(),
+    }
+}

@@ -1,0 +1,181 @@
+//! Sequences: using up a rate class or a quota, letting a session expire.
+
+use std::time::Duration;
+
+use chrono::{Datelike, TimeZone, Utc};
+use trueline_spec::vocabulary::{QuotaWindow, ResetUnit};
+
+use super::Run;
+use super::bindings::CaseContext;
+use super::perform::Attempt;
+use crate::case::{Call, Case, Exhaust, QuotaScript, Script};
+use crate::check::{Purpose, Sequence, Step, Verdicts};
+use crate::exchange::Exchange;
+
+/// A class that allows more than this in a window is not used up: it would be an attack, not a test.
+const MOST: u64 = 20_000;
+
+impl Run {
+    pub(crate) async fn attempt_sequence(&self, case: &Case) -> Result<Attempt, String> {
+        let steps = match &case.script {
+            Script::Exhaust(exhaust) => self.exhaust(exhaust).await?,
+            Script::Quota(quota) => self.use_up(quota).await?,
+            Script::Expire(call) => self.expire(call).await?,
+            Script::Single(_) => return Err("not a sequence".to_owned()),
+        };
+        let mut verdicts = Verdicts::default();
+        for step in &steps {
+            self.judge(case, step, &mut verdicts);
+        }
+        let sequence = Sequence { subject: &self.subject, case, steps: &steps };
+        for check in crate::check::all() {
+            check.judge_sequence(&sequence, &mut verdicts);
+        }
+        Ok(Attempt { steps, verdicts })
+    }
+
+    async fn exhaust(&self, exhaust: &Exhaust) -> Result<Vec<Step>, String> {
+        let Exhaust { limit, probe, .. } = exhaust;
+        if *limit > MOST {
+            return Err(format!("the class allows {limit} requests in a window, more than are worth sending"));
+        }
+        let mut steps = Vec::new();
+        let mut contexts = CaseContext::default();
+        for _ in 0..*limit {
+            if self.must_stop().is_some() {
+                return Err("the run ended before the class was used up".to_owned());
+            }
+            let step = self.step(probe, &mut contexts, Purpose::Count).await?;
+            let limited = step.exchange.status() == Some(429);
+            let nothing_left = self.remaining(&step.exchange) == Some(0) && !exhaust.untouched;
+            steps.push(step);
+            if limited || nothing_left {
+                break;
+            }
+        }
+        steps.push(self.step(probe, &mut contexts, Purpose::Over).await?);
+        for call in &exhaust.also_limited {
+            steps.push(self.step(call, &mut CaseContext::default(), Purpose::AlsoLimited).await?);
+        }
+        for call in &exhaust.isolated {
+            steps.push(self.step(call, &mut CaseContext::default(), Purpose::Isolated).await?);
+        }
+        if exhaust.recovery {
+            self.recover(exhaust, &mut steps).await?;
+        }
+        Ok(steps)
+    }
+
+    /// Looks at the window's end: one second before it, and just after it, by what the service itself promised.
+    async fn recover(&self, exhaust: &Exhaust, steps: &mut Vec<Step>) -> Result<(), String> {
+        let refused = steps.iter().rfind(|step| step.purpose == Purpose::Over);
+        let Some(refused) = refused.filter(|step| step.exchange.status() == Some(429)) else { return Ok(()) };
+        let promised = self.promised_end_ms(refused);
+        let end = promised.unwrap_or_else(|| refused.sent_ms + i64::try_from(exhaust.window_ms).unwrap_or(i64::MAX));
+        // A promise of more than the window is broken in itself; nobody waits for it.
+        let latest = refused.sent_ms + i64::try_from(exhaust.window_ms).unwrap_or(i64::MAX) + 2_000;
+        let end = end.min(latest);
+        let virtual_clock = self.target.has_virtual_clock();
+        let mut context = CaseContext::default();
+        let before = end - 1_000 - self.target.now_ms();
+        if virtual_clock && promised.is_some() && before > 0 {
+            self.pass(millis(before), "looking at the end of a rate window").await;
+            steps.push(self.step(&exhaust.probe, &mut context, Purpose::BeforeReset).await?);
+        }
+        let after = end - self.target.now_ms();
+        // On a clock that is not ours the two may differ by the second that the promise is rounded to.
+        let after = if virtual_clock { after } else { after + 1_000 };
+        if after > 0 {
+            self.pass(millis(after), "looking at the end of a rate window").await;
+        }
+        steps.push(self.step(&exhaust.probe, &mut context, Purpose::AfterReset).await?);
+        Ok(())
+    }
+
+    async fn use_up(&self, quota: &QuotaScript) -> Result<Vec<Step>, String> {
+        if quota.limit > MOST {
+            return Err(format!("the quota allows {} requests, more than are worth sending", quota.limit));
+        }
+        let mut steps = Vec::new();
+        let mut context = CaseContext::default();
+        for _ in 0..quota.limit {
+            if self.must_stop().is_some() {
+                return Err("the run ended before the quota was used up".to_owned());
+            }
+            let step = self.step(&quota.probe, &mut context, Purpose::Count).await?;
+            let over = step.exchange.status() == Some(429);
+            steps.push(step);
+            if over {
+                break;
+            }
+        }
+        steps.push(self.step(&quota.probe, &mut context, Purpose::Over).await?);
+        let window = self.subject.contract.quota(&quota.quota).map(|quota| quota.window);
+        if quota.recovery
+            && let Some(window) = window
+            && let Some(until) = next_start_ms(window, self.target.now_ms())
+        {
+            let before = until - 2_000 - self.target.now_ms();
+            if before > 0 {
+                self.pass(millis(before), "looking at the end of a quota").await;
+                steps.push(self.step(&quota.probe, &mut context, Purpose::BeforeReset).await?);
+            }
+            self.pass(millis(until + 1_000 - self.target.now_ms()), "looking at the end of a quota").await;
+            steps.push(self.step(&quota.probe, &mut context, Purpose::AfterReset).await?);
+        }
+        Ok(steps)
+    }
+
+    async fn expire(&self, call: &Call) -> Result<Vec<Step>, String> {
+        if !self.target.has_virtual_clock() {
+            return Err("the lifetime of a session is longer than a run may wait".to_owned());
+        }
+        let mut context = CaseContext::default();
+        let mut steps = vec![self.step(call, &mut context, Purpose::Alive).await?];
+        let lifetime = context.session.as_ref().and_then(|session| session.lifetime_ms());
+        let lifetime = lifetime.ok_or("the contract states no lifetime")?;
+        let end = steps[0].sent_ms + lifetime;
+        // Tokens count in whole seconds, so the last two are left alone.
+        self.pass(millis(end - 2_000 - self.target.now_ms()), "letting a session grow old").await;
+        steps.push(self.step(call, &mut context, Purpose::AlmostExpired).await?);
+        self.pass(millis(end + 1_000 - self.target.now_ms()), "letting a session expire").await;
+        steps.push(self.step(call, &mut context, Purpose::Expired).await?);
+        Ok(steps)
+    }
+
+    fn remaining(&self, exchange: &Exchange) -> Option<u64> {
+        let limits = self.subject.contract.vocabulary.as_ref()?.rate_limits.as_ref()?;
+        exchange.response()?.header(limits.headers.remaining.as_deref()?)?.trim().parse().ok()
+    }
+
+    /// When the service says that a limited caller may come again, in milliseconds since 1970.
+    fn promised_end_ms(&self, step: &Step) -> Option<i64> {
+        let limits = self.subject.contract.vocabulary.as_ref()?.rate_limits.as_ref()?;
+        let response = step.exchange.response()?;
+        let number = |name: &str| response.header(name).and_then(|text| text.trim().parse::<i64>().ok());
+        if let Some(reset) = limits.headers.reset.as_deref().and_then(number) {
+            return Some(match limits.reset {
+                ResetUnit::UnixSeconds => reset.saturating_mul(1000),
+                ResetUnit::DeltaSeconds => step.sent_ms + reset.saturating_mul(1000),
+            });
+        }
+        let wait =
+            number("retry-after").or_else(|| step.exchange.json()?.pointer(limits.body.wait.as_deref()?)?.as_i64())?;
+        Some(step.sent_ms + wait.saturating_mul(1000))
+    }
+}
+
+fn millis(count: i64) -> Duration {
+    Duration::from_millis(u64::try_from(count).unwrap_or(0))
+}
+
+/// When a quota's window starts again, in milliseconds since 1970.
+fn next_start_ms(window: QuotaWindow, now_ms: i64) -> Option<i64> {
+    let now = Utc.timestamp_millis_opt(now_ms).single()?;
+    let next = match window {
+        QuotaWindow::Day => now.date_naive().succ_opt()?,
+        QuotaWindow::Month if now.month() == 12 => chrono::NaiveDate::from_ymd_opt(now.year() + 1, 1, 1)?,
+        QuotaWindow::Month => chrono::NaiveDate::from_ymd_opt(now.year(), now.month() + 1, 1)?,
+    };
+    Some(next.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis())
+}

@@ -1,0 +1,244 @@
+//! Sessions: the credential of each principal, got when first needed and again before it expires.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::{Run, RunError};
+use crate::case::{Call, CallBody, Caller, Expect};
+use crate::exchange::Failure;
+use crate::profile::Principal;
+
+/// What a login gave, or a static credential.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The token or key, without a prefix.
+    pub(crate) credential: String,
+    /// The login's answer; null for a static credential.
+    pub(crate) answer: Value,
+    /// The target's clock at the login, in milliseconds since 1970.
+    obtained_ms: i64,
+    /// How long the credential is good for, in milliseconds.
+    lifetime_ms: Option<i64>,
+}
+
+#[derive(Default)]
+pub(crate) struct Sessions {
+    current: Mutex<HashMap<String, Arc<Session>>>,
+    /// Every secret that was seen, with what a report shows in its place.
+    secrets: std::sync::Mutex<Vec<(String, String)>>,
+}
+
+impl Run {
+    /// The running session of a principal; a new one where there is none or it is about to end.
+    pub(crate) async fn session(&self, name: &str) -> Result<Arc<Session>, String> {
+        // One login at a time: two workers that find no session must not both log in.
+        let mut current = self.sessions.current.lock().await;
+        if let Some(session) = current.get(name)
+            && !session.is_ending(self.target.now_ms())
+        {
+            return Ok(Arc::clone(session));
+        }
+        let session = Arc::new(self.new_session(name).await.map_err(|why| why.to_string())?);
+        current.insert(name.to_owned(), Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// A session of its own, for a case that will end it or let it end.
+    pub(crate) async fn fresh_session(&self, name: &str) -> Result<Arc<Session>, String> {
+        self.new_session(name).await.map(Arc::new).map_err(|why| why.to_string())
+    }
+
+    async fn new_session(&self, name: &str) -> Result<Session, LoginFailure> {
+        let principal = self
+            .profile
+            .principals
+            .get(name)
+            .ok_or_else(|| LoginFailure::Refused(format!("the profile has no principal `{name}`")))?;
+        let lifetime = self
+            .subject
+            .contract
+            .security_schemes
+            .get(&principal.scheme)
+            .and_then(|scheme| scheme.credential.as_ref()?.lifetime)
+            .map(|window| i64::try_from(window.0.as_millis()).unwrap_or(i64::MAX));
+        let Some(login) = &principal.login else {
+            let credential = static_credential(principal).map_err(LoginFailure::Refused)?;
+            self.learn_secret(&credential, format!("${}_CREDENTIAL", shout(name)));
+            // How old a given credential is nobody knows, so it is never thought to be ending.
+            return Ok(Session { credential, answer: Value::Null, obtained_ms: 0, lifetime_ms: None });
+        };
+        let operation = self
+            .subject
+            .contract
+            .operations
+            .iter()
+            .position(|operation| operation.id == login.operation)
+            .ok_or_else(|| LoginFailure::Refused(format!("there is no operation `{}`", login.operation)))?;
+        for (key, value) in strings(&login.body) {
+            let secret = ["password", "secret", "token", "key"].iter().any(|word| key.to_lowercase().contains(word));
+            if secret {
+                self.learn_secret(value, format!("${}_{}", shout(name), shout(&key)));
+            }
+        }
+        let media = self.subject.operation(operation).body.as_ref().map_or(0, crate::plan::preferred_media);
+        let call = Call {
+            operation,
+            caller: Caller::Anonymous,
+            from: self.profile.addresses.first().copied(),
+            arguments: Vec::new(),
+            body: Some(CallBody::Value { media, value: login.body.clone(), bindings: Vec::new() }),
+            twist: None,
+            expect: Expect::Valid { bound: true },
+        };
+        let now = self.target.now_ms();
+        let exchange = self.send_plain(&call).await.map_err(LoginFailure::Refused)?;
+        let response = match &exchange.outcome {
+            Ok(response) => response,
+            Err(failure) => return Err(LoginFailure::NoAnswer(failure.clone())),
+        };
+        let answer = exchange.json().cloned().unwrap_or(Value::Null);
+        if !(200..300).contains(&response.status) {
+            let code = self.subject.code_of(&answer).map(|code| format!(" ({code})")).unwrap_or_default();
+            let operation = &login.operation;
+            return Err(LoginFailure::Refused(format!("{operation} answered {}{code}", response.status)));
+        }
+        let token = answer.pointer(&login.token).and_then(Value::as_str);
+        let Some(token) = token else {
+            return Err(LoginFailure::Refused(format!(
+                "{}'s answer has no string at {}",
+                login.operation, login.token
+            )));
+        };
+        self.learn_secret(token, format!("${}_TOKEN", shout(name)));
+        if let Some(refresh) =
+            login.refresh.as_ref().and_then(|pointer| answer.pointer(pointer)).and_then(Value::as_str)
+        {
+            self.learn_secret(refresh, format!("${}_REFRESH", shout(name)));
+        }
+        Ok(Session { credential: token.to_owned(), answer, obtained_ms: now, lifetime_ms: lifetime })
+    }
+
+    fn learn_secret(&self, secret: &str, shown: String) {
+        if secret.len() < 6 {
+            return;
+        }
+        let mut secrets = crate::subject::lock(&self.sessions.secrets);
+        if !secrets.iter().any(|(known, _)| known == secret) {
+            secrets.push((secret.to_owned(), shown));
+            // Longer ones first: a token may contain a shorter secret.
+            secrets.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
+        }
+    }
+
+    /// A text with every known secret replaced by its name.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut redacted = text.to_owned();
+        for (secret, shown) in crate::subject::lock(&self.sessions.secrets).iter() {
+            if redacted.contains(secret.as_str()) {
+                redacted = redacted.replace(secret.as_str(), shown);
+            }
+        }
+        redacted
+    }
+
+    /// Secrets that stay the same for the whole run: passwords and static credentials.
+    pub(crate) fn lasting_secrets(&self) -> Vec<String> {
+        let secrets = crate::subject::lock(&self.sessions.secrets);
+        secrets
+            .iter()
+            .filter(|(secret, shown)| secret.len() >= 8 && !shown.ends_with("_TOKEN") && !shown.ends_with("_REFRESH"))
+            .map(|(secret, _)| secret.clone())
+            .collect()
+    }
+
+    /// Gets every principal its credential, and proves that somebody answers.
+    pub(super) async fn prove_principals(&self) -> Result<(), RunError> {
+        for bad in &self.profile.bad_credentials {
+            self.learn_secret(&bad.credential, format!("$BAD_{}", shout(&bad.kind.to_string())));
+        }
+        let unreachable = |why: String| RunError::Unreachable { url: self.target.base_url().to_owned(), why };
+        let probe = Call {
+            operation: 0,
+            caller: Caller::Anonymous,
+            from: self.profile.addresses.first().copied(),
+            arguments: Vec::new(),
+            body: None,
+            twist: Some(crate::case::Twist::Path("/".to_owned())),
+            expect: Expect::UnknownPath,
+        };
+        if !self.subject.contract.operations.is_empty() {
+            let exchange = self.send_plain(&probe).await.map_err(unreachable)?;
+            if let Err(failure @ (Failure::Unreachable(_) | Failure::Timeout(_))) = &exchange.outcome {
+                return Err(unreachable(failure.to_string()));
+            }
+        }
+        for name in self.profile.principals.keys() {
+            let session = match self.new_session(name).await {
+                Ok(session) => Arc::new(session),
+                Err(LoginFailure::NoAnswer(failure)) => return Err(unreachable(failure.to_string())),
+                Err(LoginFailure::Refused(why)) => {
+                    return Err(RunError::CredentialDead { principal: name.clone(), why });
+                }
+            };
+            self.sessions.current.lock().await.insert(name.clone(), session);
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// The last tenth of the lifetime, a minute at the most, is not relied on.
+    fn is_ending(&self, now_ms: i64) -> bool {
+        self.lifetime_ms.is_some_and(|lifetime| now_ms - self.obtained_ms >= lifetime - (lifetime / 10).min(60_000))
+    }
+
+    /// How long the credential is good for, in milliseconds, if the contract says.
+    pub(crate) fn lifetime_ms(&self) -> Option<i64> {
+        self.lifetime_ms
+    }
+}
+
+enum LoginFailure {
+    NoAnswer(Failure),
+    Refused(String),
+}
+
+impl std::fmt::Display for LoginFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LoginFailure::NoAnswer(failure) => failure.fmt(f),
+            LoginFailure::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+fn static_credential(principal: &Principal) -> Result<String, String> {
+    match (&principal.credential, &principal.credential_env) {
+        (Some(credential), _) => Ok(credential.clone()),
+        (None, Some(variable)) => std::env::var(variable).map_err(|_| format!("${variable} is not set")),
+        (None, None) => Err("it has neither a credential nor a login".to_owned()),
+    }
+}
+
+/// `alice-key` is shown as `$ALICE_KEY_…`.
+fn shout(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+/// Every string in a value with the key it stands under.
+pub(crate) fn strings(value: &Value) -> Vec<(String, &str)> {
+    fn walk<'a>(key: &str, value: &'a Value, found: &mut Vec<(String, &'a str)>) {
+        match value {
+            Value::String(text) => found.push((key.to_owned(), text)),
+            Value::Array(items) => items.iter().for_each(|item| walk(key, item, found)),
+            Value::Object(members) => members.iter().for_each(|(key, member)| walk(key, member, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk("", value, &mut found);
+    found
+}

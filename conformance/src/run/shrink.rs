@@ -1,0 +1,208 @@
+//! Following up a failure: once more from a clean state, then as small as it goes, then into a finding.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Run;
+use super::group::{self, Entry};
+use super::perform::Attempt;
+use crate::case::{ArgumentValue, Call, CallBody, Case, Expect, Part, Script};
+use crate::check::Break;
+use crate::clause::State;
+use crate::data::shrink;
+use crate::event::Event;
+use crate::finding::Finding;
+
+/// Requests that making one case smaller may cost.
+const SHRINK_REQUESTS: u32 = 60;
+
+impl Run {
+    /// True if the break is real: it happened again, or its cause is a finding already.
+    pub(super) async fn follow_up(&self, case: &Case, attempt: &Attempt, broken: Break) -> bool {
+        let key = group::key(&self.subject, &broken);
+        match self.causes.enter(&key, case.operation()) {
+            Entry::Known => {
+                self.ledger.note(broken.clause, State::Broken);
+                return true;
+            }
+            Entry::Hopeless => {
+                self.ledger.note(broken.clause, State::Inconclusive);
+                return false;
+            }
+            Entry::First => {}
+        }
+        let again = self.again(case).await;
+        let confirmed = match again {
+            // What cannot be sent again (the run is ending, a login fails) is believed the first time.
+            None => Some((Arc::new(broken.clone()), None)),
+            Some(second) => match self.same(&key, &second) {
+                Some(same) => Some((Arc::new(same), Some(second))),
+                None => {
+                    let what = self.what_differed(&broken, attempt, &second);
+                    self.say(Event::Flaky { case: case.id.clone(), what }).await;
+                    None
+                }
+            },
+        };
+        let Some((confirmed, second)) = confirmed else {
+            self.causes.dismiss(&key);
+            self.ledger.note(broken.clause, State::Inconclusive);
+            return false;
+        };
+        self.ledger.note(confirmed.clause, State::Broken);
+        let (smallest, smallest_attempt, smallest_break, shrunk) = self.smallest(case, &key).await;
+        let attempt = smallest_attempt.as_ref().or(second.as_ref()).unwrap_or(attempt);
+        let broken = smallest_break.unwrap_or_else(|| (*confirmed).clone());
+        let finding = self.finding(&key, smallest, attempt, &broken, shrunk);
+        self.causes.confirm(&key, finding.clone());
+        self.say(Event::FindingConfirmed(Box::new(finding))).await;
+        true
+    }
+
+    /// The same case from a clean state; none if that cannot be had.
+    async fn again(&self, case: &Case) -> Option<Attempt> {
+        if self.must_stop().is_some() {
+            return None;
+        }
+        match &case.script {
+            Script::Single(_) => self.attempt_single(case).await.ok(),
+            Script::Exhaust(exhaust) if self.target.has_virtual_clock() => {
+                let window = Duration::from_millis(exhaust.window_ms) + Duration::from_secs(2);
+                self.pass(window, "repeating a failed sequence").await;
+                self.attempt_sequence(case).await.ok()
+            }
+            Script::Expire(_) if self.target.has_virtual_clock() => self.attempt_sequence(case).await.ok(),
+            Script::Quota(quota) if self.target.has_virtual_clock() && quota.recovery => {
+                // Into the next month, whatever the window.
+                self.pass(Duration::from_secs(32 * 24 * 3600), "repeating a failed sequence").await;
+                self.attempt_sequence(case).await.ok()
+            }
+            // A used-up counter cannot be used up again; the sequence itself was the repetition.
+            _ => None,
+        }
+    }
+
+    fn same(&self, key: &str, attempt: &Attempt) -> Option<Break> {
+        attempt.verdicts.broken.iter().find(|broken| group::key(&self.subject, broken) == key).cloned()
+    }
+
+    fn what_differed(&self, broken: &Break, first: &Attempt, second: &Attempt) -> String {
+        let status = |attempt: &Attempt| {
+            attempt.last_status().map_or_else(|| "no answer".to_owned(), |status| status.to_string())
+        };
+        let (before, after) = (status(first), status(second));
+        let what = if before == after { "the same status".to_owned() } else { format!("{before}, then {after}") };
+        format!("{}: {} ({what})", broken.check.id, broken.title)
+    }
+
+    async fn smallest(&self, case: &Case, key: &str) -> (Case, Option<Attempt>, Option<Break>, u32) {
+        let mut best = case.clone();
+        let mut best_attempt = None;
+        let mut best_break = None;
+        let mut steps = 0;
+        let mut left = SHRINK_REQUESTS;
+        if !matches!(case.script, Script::Single(_)) {
+            return (best, None, None, 0);
+        }
+        'smaller: loop {
+            let Script::Single(call) = &best.script else { break };
+            for candidate in self.smaller(call) {
+                if left == 0 || self.must_stop().is_some() {
+                    break 'smaller;
+                }
+                left -= 1;
+                let script = Script::Single(Box::new(candidate));
+                let candidate = Case { script, ..best.clone() };
+                let Ok(attempt) = self.attempt_single(&candidate).await else { continue };
+                if let Some(same) = self.same(key, &attempt) {
+                    best = candidate;
+                    best_attempt = Some(attempt);
+                    best_break = Some(same);
+                    steps += 1;
+                    continue 'smaller;
+                }
+            }
+            break;
+        }
+        (best, best_attempt, best_break, steps)
+    }
+
+    /// Calls that are smaller and on the same side of the contract, the boldest first.
+    fn smaller(&self, call: &Call) -> Vec<Call> {
+        let operation = self.subject.operation(call.operation);
+        let mut candidates = Vec::new();
+        let faulty = match &call.expect {
+            Expect::Invalid(fault) => Some(&fault.part),
+            _ => None,
+        };
+        for (index, argument) in call.arguments.iter().enumerate() {
+            let parameter = &operation.parameters[argument.parameter];
+            let part = Part::Parameter(argument.parameter);
+            if !parameter.required && faulty != Some(&part) {
+                let mut smaller = call.clone();
+                smaller.arguments.remove(index);
+                candidates.push(smaller);
+            }
+        }
+        if let Some(CallBody::Value { media, value, bindings }) = &call.body
+            && let Some(generator) = self.subject.body_generator(call.operation, *media)
+        {
+            let valid = faulty != Some(&Part::Body);
+            for smaller in shrink(value).filter(|value| generator.is_valid(value) == valid).take(40) {
+                let bindings = bindings.iter().filter(|(pointer, _)| smaller.pointer(pointer).is_some()).cloned();
+                let body = CallBody::Value { media: *media, bindings: bindings.collect(), value: smaller };
+                candidates.push(Call { body: Some(body), ..call.clone() });
+            }
+        }
+        for (index, argument) in call.arguments.iter().enumerate() {
+            let ArgumentValue::Value(value) = &argument.value else { continue };
+            let parameter = &operation.parameters[argument.parameter];
+            let Some(generator) = self.subject.parameter_generator(call.operation, argument.parameter) else {
+                continue;
+            };
+            let valid = faulty != Some(&Part::Parameter(argument.parameter));
+            let sendable = shrink(value).filter(|value| {
+                crate::data::wire::encode_parameter(parameter, value)
+                    .is_ok_and(|wire| crate::data::wire::decodes_to_valid(parameter, &wire, generator) == valid)
+            });
+            for value in sendable.take(20) {
+                let mut smaller = call.clone();
+                smaller.arguments[index].value = ArgumentValue::Value(value);
+                candidates.push(smaller);
+            }
+        }
+        candidates
+    }
+
+    fn finding(&self, key: &str, case: Case, attempt: &Attempt, broken: &Break, shrunk: u32) -> Finding {
+        let clause = self.subject.clauses.get(broken.clause);
+        let at = broken.at.as_ref().unwrap_or(&clause.at);
+        let operation = self.subject.operation(case.operation());
+        Finding {
+            id: fingerprint(key),
+            check: broken.check.id.to_owned(),
+            level: broken.check.level,
+            clause: clause.id.clone(),
+            title: self.redact(&broken.title),
+            place: super::record::place(&self.subject, at),
+            expected: self.redact(&broken.expected),
+            actual: self.redact(&broken.actual),
+            help: None,
+            operations: vec![operation.id.clone()],
+            cases: 1,
+            evidence: self.evidence(case, attempt, broken, shrunk),
+        }
+    }
+
+    /// Says every finding once more, with all its places.
+    pub(super) async fn say_findings(&self) {
+        for finding in self.causes.findings(&self.subject) {
+            self.say(Event::FindingConfirmed(Box::new(finding))).await;
+        }
+    }
+}
+
+/// Stable across runs: it depends on check and cause alone.
+fn fingerprint(key: &str) -> String {
+    format!("F{}", &blake3::hash(key.as_bytes()).to_hex()[..10])
+}

@@ -1,0 +1,169 @@
+//! A deployment over HTTP: a pooled connection per client address, limits of time and size on every answer.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use http::Uri;
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::Target;
+use crate::exchange::{Failure, MAX_BODY_BYTES, Request, Response};
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// How to reach a deployment.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// Scheme, authority and the path that every operation's path is appended to.
+    pub base_url: String,
+    /// The time for one whole exchange.
+    pub timeout: Duration,
+    /// Local addresses to send from, where the service counts by address.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A deployment over HTTP.
+#[derive(Debug)]
+pub struct HttpTarget {
+    base_url: String,
+    origin: String,
+    base_path: String,
+    timeout: Duration,
+    default: HttpClient,
+    by_address: HashMap<IpAddr, HttpClient>,
+}
+
+impl HttpTarget {
+    /// Checks the base URL; does not connect.
+    pub fn new(options: HttpOptions) -> Result<Self, String> {
+        let HttpOptions { base_url, timeout, addresses } = options;
+        let uri: Uri = base_url.parse().map_err(|error| format!("the base URL `{base_url}` is not a URL: {error}"))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(format!(
+                "the base URL `{base_url}` needs a scheme and a host, such as https://api.example.com/v1"
+            ));
+        };
+        if !matches!(scheme, "http" | "https") {
+            return Err(format!("the base URL `{base_url}` must start with http:// or https://"));
+        }
+        if uri.query().is_some() {
+            return Err(format!("the base URL `{base_url}` must not have a query"));
+        }
+        Ok(HttpTarget {
+            origin: format!("{scheme}://{authority}"),
+            base_path: uri.path().trim_end_matches('/').to_owned(),
+            default: client(None),
+            by_address: addresses.into_iter().map(|address| (address, client(Some(address)))).collect(),
+            base_url,
+            timeout,
+        })
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Response, Failure> {
+        let started = Instant::now();
+        let client = request.from.and_then(|address| self.by_address.get(&address)).unwrap_or(&self.default);
+        let uri = format!("{}{}{}", self.origin, self.base_path, request.path);
+        let uri: Uri = uri.parse().map_err(|error| Failure::Protocol(format!("cannot ask for `{uri}`: {error}")))?;
+        let mut message = http::Request::new(Full::new(request.body));
+        *message.method_mut() = request.method;
+        *message.uri_mut() = uri;
+        for (name, value) in request.headers {
+            message.headers_mut().append(name, value);
+        }
+        let response = client.request(message).await.map_err(classify)?;
+        let (parts, mut body) = response.into_parts();
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Failure::Cut(root_cause(&error)))?;
+            if let Ok(data) = frame.into_data() {
+                if bytes.len() + data.len() > MAX_BODY_BYTES {
+                    return Err(Failure::TooLarge);
+                }
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(Response {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: bytes.freeze(),
+            elapsed: started.elapsed(),
+            at_ms: self.now_ms(),
+        })
+    }
+}
+
+impl Target for HttpTarget {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
+        Box::pin(async move {
+            match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Failure::Timeout(self.timeout)),
+            }
+        })
+    }
+
+    fn now_ms(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    }
+
+    fn advance(&self, _by: Duration) -> bool {
+        false
+    }
+
+    fn has_virtual_clock(&self) -> bool {
+        false
+    }
+
+    fn base_url(&self) -> &str {
+        &self.base_url
+    }
+}
+
+fn client(from: Option<IpAddr>) -> HttpClient {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_local_address(from);
+    connector.set_connect_timeout(Some(Duration::from_secs(10)));
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_webpki_roots()
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .build(connector)
+}
+
+fn classify(error: hyper_util::client::legacy::Error) -> Failure {
+    if error.is_connect() {
+        return Failure::Unreachable(root_cause(&error));
+    }
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = source {
+        if let Some(hyper) = current.downcast_ref::<hyper::Error>()
+            && (hyper.is_parse() || hyper.is_parse_status())
+        {
+            return Failure::Protocol(root_cause(&error));
+        }
+        source = current.source();
+    }
+    Failure::Cut(root_cause(&error))
+}
+
+/// The innermost error says what happened; the outer ones only say that something did.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut current = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    current.to_string()
+}
