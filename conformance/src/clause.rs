@@ -117,8 +117,8 @@ pub struct ResponseClauses {
     pub status: ClauseId,
     /// The body fits its schema.
     pub schema: Option<ClauseId>,
-    /// The media type is a documented one, or there is no body.
-    pub media: ClauseId,
+    /// The media type is a documented one, or a status that has no body has none.
+    pub media: Option<ClauseId>,
     /// In the order of the response's headers.
     pub headers: Vec<ClauseId>,
 }
@@ -274,7 +274,9 @@ fn operation_clauses(contract: &Contract, index: usize, operation: &Operation, a
         let status_clause =
             of("", response.description.clone(), &response.at, ClauseKind::Status(response.status.to_string()));
         let (media, schema) = if response.media.is_empty() {
-            (of("/no-body", "the answer has no body".to_owned(), &response.at, ClauseKind::NoBody), None)
+            let bodiless = matches!(response.status, StatusPattern::Exact(204 | 205 | 304));
+            let statement = "the answer has no body".to_owned();
+            (bodiless.then(|| of("/no-body", statement, &response.at, ClauseKind::NoBody)), None)
         } else {
             let types: Vec<&str> = response.media.iter().map(|media| media.media_type.as_str()).collect();
             let statement = format!("the body is {}", types.join(" or "));
@@ -284,7 +286,7 @@ fn operation_clauses(contract: &Contract, index: usize, operation: &Operation, a
                 let what = schema.name().map_or_else(|| "its schema".to_owned(), |name| format!("schema {name}"));
                 of("/schema", format!("the body fits {what}"), &schema.at, ClauseKind::ResponseSchema)
             });
-            (media_clause, schema)
+            (Some(media_clause), schema)
         };
         let headers = response
             .headers

@@ -10,7 +10,7 @@ use crate::finding::Finding;
 
 /// Something that happened in a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[serde(tag = "event", content = "data", rename_all = "kebab-case")]
 pub enum Event {
     /// The plan stands, every principal has its credential; traffic starts.
     RunStarted(RunHeader),

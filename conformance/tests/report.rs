@@ -368,6 +368,8 @@ fn nothing_tested_is_not_success() {
     let report = collect(events, FailOn::Must);
     assert_eq!(report.verdict, ExitCode::NothingTested);
     insta::assert_snapshot!("nothing_tested", show(&report));
+    let junit = String::from_utf8(report::to_junit(&report).expect("it serializes")).expect("it is text");
+    assert!(junit.contains("<error message=\"nothing was tested\"/>"), "{junit}");
 }
 
 #[test]

@@ -213,8 +213,11 @@ pub struct Media {
     pub schema: Option<Schema>,
     /// Of the media type, then of its schema.
     pub examples: Vec<Example>,
-    /// Per property of a form or multipart body: media types of the part, in order of preference.
+    /// Per property of a form or multipart body: media types of the part, in order of preference. In multipart bodies every
+    /// property has some, by default those of the standard; in forms only those that the document gives.
     pub part_types: IndexMap<String, Vec<String>>,
+    /// Per property of a form body whose encoding object says how it is written; the others are `form`, exploded.
+    pub part_styles: IndexMap<String, ParameterEncoding>,
     /// Schema of each event or line (`itemSchema` of 3.2, or the schema itself for `text/event-stream` and NDJSON).
     pub item_schema: Option<Schema>,
     /// The media type object.

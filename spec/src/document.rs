@@ -278,7 +278,6 @@ impl Document {
         let fragment = percent_decode_str(fragment).decode_utf8_lossy();
         let pointer = match fragment.as_ref() {
             "" => String::new(),
-            // A lone `/` after the pointer is a slip that means nothing else.
             text if text.starts_with('/') => text.to_owned(),
             text => match self.anchor(target, text) {
                 Some(pointer) => pointer,

@@ -108,8 +108,11 @@ pub fn lint(contract: &Contract) -> Result<Report, Bug> {
     let problems = |list: Vec<Problem>| {
         // A shared response is judged at each of its uses; what is wrong with it is said once.
         let mut seen = HashSet::new();
-        let list =
+        let mut list: Vec<Problem> =
             list.into_iter().filter(|problem| seen.insert((problem.at.clone(), problem.title.clone()))).collect();
+        list.sort_by_cached_key(|problem| {
+            (problem.at.as_ref().map(|at| at.file), problem.position(&contract.document))
+        });
         Problems::new(contract.document.clone(), list)
     };
     Ok(Report { errors: problems(errors), warnings: problems(warnings), counts })
@@ -513,7 +516,7 @@ impl<'c> Lint<'c> {
             let reached = media
                 .iter()
                 .filter_map(|media| media.schema.as_ref())
-                .any(|schema| self.reaches(&schema.value, pointer, 0));
+                .any(|schema| self.reaches(&schema.value, pointer, &mut HashSet::new()));
             (!reached).then(|| "no schema of the body has it".to_owned())
         };
         match expression {
@@ -539,32 +542,39 @@ impl<'c> Lint<'c> {
         }
     }
 
-    /// Whether a schema knows of a value at this JSON Pointer.
-    fn reaches(&self, schema: &Value, pointer: &str, depth: usize) -> bool {
-        let Some(map) = schema.as_object().filter(|_| depth < 64) else { return schema == &Value::Bool(true) };
+    /// Whether a schema knows of a value at this JSON Pointer. `seen` are the named schemas that were asked for this very
+    /// pointer: schemas that contain themselves would have no end.
+    fn reaches<'s>(&'s self, schema: &'s Value, pointer: &str, seen: &mut HashSet<(&'s str, usize)>) -> bool {
+        let Some(map) = schema.as_object() else { return schema == &Value::Bool(true) };
         let Some(rest) = pointer.strip_prefix('/') else { return true };
         let (token, rest) = match rest.split_once('/') {
-            Some((token, rest)) => (token, format!("/{rest}")),
-            None => (rest, String::new()),
+            Some((token, _)) => (token, &rest[token.len()..]),
+            None => (rest, ""),
         };
         let token = token.replace("~1", "/").replace("~0", "~");
-        let next = |schema: &Value| self.reaches(schema, &rest, depth + 1);
         if let Some(property) = map.get("properties").and_then(|properties| properties.get(&token)) {
-            return next(property);
+            return self.reaches(property, rest, seen);
         }
-        if token.parse::<usize>().is_ok() && map.get("items").is_some_and(next) {
+        if let Some(items) = map.get("items").filter(|_| token.parse::<usize>().is_ok())
+            && self.reaches(items, rest, seen)
+        {
             return true;
         }
-        if map.get("additionalProperties").is_some_and(|schema| schema.is_object() && next(schema)) {
+        if let Some(schema) = map.get("additionalProperties").filter(|schema| schema.is_object())
+            && self.reaches(schema, rest, seen)
+        {
             return true;
         }
         let parts = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|key| map.get(key)?.as_array()).flatten();
-        if parts.into_iter().any(|part| self.reaches(part, pointer, depth + 1)) {
-            return true;
+        for part in parts {
+            if self.reaches(part, pointer, seen) {
+                return true;
+            }
         }
-        let named = map.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/$defs/"));
-        if let Some(target) = named.and_then(|name| self.contract.schemas.get(name)) {
-            return self.reaches(&target.value, pointer, depth + 1);
+        if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/$defs/"))
+            && let Some(target) = self.contract.schemas.get(name)
+        {
+            return seen.insert((name, pointer.len())) && self.reaches(&target.value, pointer, seen);
         }
         map.keys().all(|key| crate::contract::is_annotation(key))
     }

@@ -7,7 +7,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use indexmap::IndexMap;
 use jsonschema::{Draft, PatternOptions, Validator};
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Number, Value};
 
 use crate::contract::{Contract, Direction, Schema};
 use crate::problem::Problem;
@@ -112,7 +112,7 @@ impl View<'_> {
     fn seen(&self, schema: &Value, above: &HashSet<String>) -> Value {
         let Value::Object(map) = schema else { return schema.clone() };
         let mut hidden = above.clone();
-        self.hidden(map, &mut hidden, 0);
+        self.hidden(map, &mut hidden, &mut HashSet::new());
         let nothing = HashSet::new();
         let mut out = Map::new();
         for (key, value) in map {
@@ -146,61 +146,55 @@ impl View<'_> {
         Value::Object(out)
     }
 
-    /// Properties of this schema, and of what it is composed of, that belong to the other side.
-    fn hidden(&self, map: &Map<String, Value>, hidden: &mut HashSet<String>, depth: usize) {
-        if depth > 16 {
-            return;
-        }
+    /// Properties of this schema, and of what it is composed of, that belong to the other side. `seen` are the named schemas
+    /// on the way: schemas that contain themselves would have no end.
+    fn hidden<'v>(&'v self, map: &'v Map<String, Value>, hidden: &mut HashSet<String>, seen: &mut HashSet<&'v str>) {
         if let Some(Value::Object(properties)) = map.get("properties") {
             for (name, schema) in properties {
-                if self.belongs_to_the_other(schema, 0) {
+                if self.belongs_to_the_other(schema, &mut HashSet::new()) {
                     hidden.insert(name.clone());
                 }
             }
         }
         if let Some(Value::Array(parts)) = map.get("allOf") {
-            for part in parts {
-                self.hidden_behind(part, hidden, depth);
+            for part in parts.iter().filter_map(Value::as_object) {
+                self.hidden(part, hidden, seen);
             }
         }
-        if map.contains_key("$ref") {
-            self.hidden_behind(&json!({"$ref": map.get("$ref")}), hidden, depth);
-        }
-    }
-
-    fn hidden_behind(&self, schema: &Value, hidden: &mut HashSet<String>, depth: usize) {
-        let Value::Object(map) = schema else { return };
-        let named = map.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/$defs/"));
-        if let Some(Value::Object(target)) =
-            named.and_then(|name| self.schemas.get(name)).map(|schema| schema.value.as_ref())
+        if let Some((name, target)) = self.target(map)
+            && seen.insert(name)
         {
-            self.hidden(target, hidden, depth + 1);
-        }
-        if named.is_none() || map.len() > 1 {
-            let own: Map<String, Value> =
-                map.iter().filter(|(key, _)| *key != "$ref").map(|(key, value)| (key.clone(), value.clone())).collect();
-            self.hidden(&own, hidden, depth + 1);
+            self.hidden(target, hidden, seen);
         }
     }
 
     /// `readOnly` is the server's, `writeOnly` the client's; said by the property itself or by what it is made of.
-    fn belongs_to_the_other(&self, schema: &Value, depth: usize) -> bool {
+    fn belongs_to_the_other<'v>(&'v self, schema: &'v Value, seen: &mut HashSet<&'v str>) -> bool {
         let keyword = match self.direction {
             Direction::Request => "readOnly",
             Direction::Response => "writeOnly",
         };
-        let Some(map) = schema.as_object().filter(|_| depth < 16) else { return false };
+        let Some(map) = schema.as_object() else { return false };
         if let Some(flag) = map.get(keyword) {
             return flag == &Value::Bool(true);
         }
-        let named = map.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/$defs/"));
-        if let Some(target) = named.and_then(|name| self.schemas.get(name)) {
-            return self.belongs_to_the_other(&target.value, depth + 1);
+        if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/$defs/"))
+            && let Some(target) = self.schemas.get(name)
+            && seen.insert(name)
+            && self.belongs_to_the_other(&target.value, seen)
+        {
+            return true;
         }
         match map.get("allOf") {
-            Some(Value::Array(parts)) => parts.iter().any(|part| self.belongs_to_the_other(part, depth + 1)),
+            Some(Value::Array(parts)) => parts.iter().any(|part| self.belongs_to_the_other(part, seen)),
             _ => false,
         }
+    }
+
+    /// The named schema that a schema refers to, if it is an object.
+    fn target<'v>(&'v self, map: &'v Map<String, Value>) -> Option<(&'v str, &'v Map<String, Value>)> {
+        let name = map.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
+        Some((name, self.schemas.get(name)?.value.as_object()?))
     }
 }
 

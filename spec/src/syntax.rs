@@ -316,7 +316,9 @@ fn parse_yaml(text: &str) -> Result<(Value, Tree), SyntaxError> {
         let (event, span) = event.map_err(|error| {
             let marker = error.marker();
             let mark = Mark { line: marker.line() as u32, column: marker.col() as u32 + 1, length: 1 };
-            SyntaxError::new(format!("not valid YAML: {}", error.info()), mark)
+            let end =
+                if text.lines().nth(marker.line().saturating_sub(1)).is_none() { ", but the file ends" } else { "" };
+            SyntaxError::new(format!("not valid YAML: {}{end}", error.info()), mark)
         })?;
         let mark = mark_of(&span);
         match event {

@@ -160,6 +160,8 @@ pub struct Break {
     pub actual: String,
     /// The offending part of the answer.
     pub offending: Option<Offending>,
+    /// Of a sequence, what the guilty exchange was for; the last such one is meant. The very last one if absent.
+    pub during: Option<Purpose>,
 }
 
 impl Break {
@@ -174,6 +176,7 @@ impl Break {
             expected: String::new(),
             actual: String::new(),
             offending: None,
+            during: None,
         }
     }
 
@@ -193,6 +196,12 @@ impl Break {
     /// The offending part.
     pub fn with_offending(mut self, offending: Offending) -> Self {
         self.offending = Some(offending);
+        self
+    }
+
+    /// What the guilty exchange of a sequence was for.
+    pub fn during(mut self, purpose: Purpose) -> Self {
+        self.during = Some(purpose);
         self
     }
 

@@ -9,10 +9,11 @@ use trueline_conformance::report::FailOn;
 
 /// Hold an HTTP service to its OpenAPI contract.
 ///
-/// Trueline plans every request before it sends the first one, judges every answer by the contract, repeats each
-/// failure before it reports it, and shows the smallest request that still fails.
+/// Trueline plans every request before it sends the first one, judges every answer by the
+/// contract, repeats each failure before it reports it, and shows the smallest request that
+/// still fails.
 #[derive(Debug, Parser)]
-#[command(name = "trueline", version, after_help = ABOUT_EXITS, max_term_width = 100)]
+#[command(name = "trueline", version, after_help = ABOUT_EXITS, verbatim_doc_comment)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -24,9 +25,7 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     Explain(ExplainArgs),
     Replay(ReplayArgs),
-    /// Print the JSON Schema of profile files.
-    ///
-    /// Editors that know JSON Schema check and complete a profile with it.
+    /// Print the JSON Schema of profile files; editors check and complete a profile with it.
     #[command(name = "profile-schema", after_help = "Example:\n  trueline profile-schema > profile.schema.json")]
     ProfileSchema,
 }
@@ -69,10 +68,10 @@ pub(crate) struct CheckArgs {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) manners: Manners,
-    /// Folder for the report; report.json is always written there, `trueline replay` reads it
+    /// Folder for report.json, which `replay` reads
     #[arg(long, value_name = "DIR", default_value = "trueline-report", help_heading = "Report")]
     pub(crate) report_dir: PathBuf,
-    /// Also write JUnit XML: a test suite for each operation, a test case for each clause
+    /// Also write JUnit XML: a suite for each operation, a case for each clause
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) junit: Option<PathBuf>,
     /// Also write the JSON report here
@@ -81,7 +80,7 @@ pub(crate) struct CheckArgs {
     /// Write every event as it happens, one JSON object a line
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) events: Option<PathBuf>,
-    /// The least binding level whose findings fail the run
+    /// Which findings fail the run
     #[arg(long, value_name = "LEVEL", default_value = "must", value_parser = fail_on(), help_heading = "Report")]
     pub(crate) fail_on: FailOn,
     /// Print findings and verdict only
@@ -92,9 +91,7 @@ pub(crate) struct CheckArgs {
     pub(crate) no_color: bool,
 }
 
-/// Show what `check` would send, without sending anything.
-///
-/// The plan is a function of contract, profile and seed alone: the same hash means the same requests.
+/// Show what `check` would send, without sending anything; the same hash means the same requests.
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Examples:
@@ -131,10 +128,10 @@ pub(crate) struct ExplainArgs {
 }
 
 /// Run the case of a finding again and say whether it still fails.
-///
-/// Contract, profile and URL are those of the run that found it, unless a flag says otherwise.
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
+Contract, profile and URL are those of the run that found it, unless a flag says otherwise.
+
 Examples:
   trueline replay F0123456789
   trueline replay F0123456789 --url http://localhost:8080 --report build/trueline/report.json
@@ -161,7 +158,7 @@ pub(crate) struct ReplayArgs {
 /// What is held to what.
 #[derive(Debug, Clone, Default, Arguments)]
 pub(crate) struct Inputs {
-    /// The profile: how to reach and log in to one deployment (TOML; see profile-schema)
+    /// How to reach and log in to one deployment (TOML; see profile-schema)
     #[arg(long, value_name = "FILE", help_heading = "Contract and deployment")]
     pub(crate) profile: Option<PathBuf>,
     /// An OpenAPI document, or a folder with one
@@ -189,19 +186,19 @@ pub(crate) struct Selection {
     /// The seed of everything random; the same seed gives the same cases
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "What is sent")]
     pub(crate) seed: u64,
-    /// Phases to run, separated by commas: examples, boundary, random, access, limits [default: all]
+    /// Of examples,boundary,random,access,limits [default: all]
     #[arg(long, value_name = "PHASES", value_delimiter = ',', help_heading = "What is sent")]
     pub(crate) phases: Vec<Phase>,
     /// Only this operation, by its operationId; may be given several times
     #[arg(long = "operation", value_name = "ID", help_heading = "What is sent")]
     pub(crate) operations: Vec<String>,
-    /// Random cases for each operation: half of them valid, half with one fault [default: 60]
+    /// Random cases for each operation, half with one fault [default: 60]
     #[arg(long, value_name = "N", help_heading = "What is sent")]
     pub(crate) random_cases: Option<u64>,
     /// Only the case with this id
     #[arg(long, value_name = "ID", help_heading = "What is sent")]
     pub(crate) case: Option<String>,
-    /// Seconds that the run may wait for a rate window to end [default: the profile's, or 0]
+    /// Seconds to wait for a rate window to end [default: the profile's, or 0]
     #[arg(long, value_name = "S", help_heading = "What is sent")]
     pub(crate) patience: Option<u64>,
 }
@@ -214,7 +211,7 @@ pub(crate) struct Manners {
     /// Requests under way at once
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = workers, help_heading = "Manners")]
     pub(crate) workers: usize,
-    /// Requests in all, logins and repetitions included [default: the profile's, or no limit]
+    /// Requests in all, logins included [default: the profile's, or no limit]
     #[arg(long, value_name = "N", help_heading = "Manners")]
     pub(crate) max_requests: Option<u64>,
     /// Requests a second at most [default: the profile's, or no limit]

@@ -165,7 +165,8 @@ impl<'a> Builder<'a> {
             return problem(format!("strings longer than {LONGEST_STRING} characters are not made"));
         }
         // Formats have the lengths that they have; patterns may not go together, with each other or with a length.
-        if (!rule.patterns.is_empty() || !rule.formats.is_empty()) && rule.make(&mut Rng::new(1, 1, 1), 400).is_none() {
+        let asserted = rule.formats.iter().any(|format| formats::ASSERTED.contains(&format.as_str()));
+        if (!rule.patterns.is_empty() || asserted) && rule.make(&mut Rng::new(1, 1, 1), 400).is_none() {
             let names = rule.patterns.iter().map(|pattern| format!("pattern `{}`", pattern.source()));
             let names = names.chain(rule.formats.iter().map(|format| format!("format `{format}`")));
             let names = names.collect::<Vec<_>>().join(" and ");

@@ -33,7 +33,7 @@ pub struct Generator {
     engine: Arc<Engine>,
     /// Values from the document that are valid here; mixed into the random ones.
     seeds: Arc<[Value]>,
-    /// The minimal value once there are seeds.
+    /// The boundaries that are invalid: what [`Generator::invalid`] falls back to.
     faults: Arc<OnceLock<Vec<Boundary>>>,
 }
 
@@ -107,6 +107,8 @@ pub enum FaultKind {
     Properties,
     /// `anyOf`, `oneOf`, `not`, a condition, a `false` schema.
     Composition,
+    /// A part of a multipart body that has a type which is not allowed there (the encoding's `contentType`).
+    MediaType,
 }
 
 impl Generator {
@@ -165,7 +167,7 @@ impl Generator {
     /// Values at each limit of the schema: each constraint at, just inside and just outside, each enum value, each
     /// optional part absent, each required part removed, each wrong type. The same list every time.
     pub fn boundaries(&self) -> Vec<Boundary> {
-        boundary::boundaries(&self.engine)
+        boundary::boundaries(&self.engine, boundary::MOST_BOUNDARIES)
     }
 
     /// A random valid value with one fault put into it; `None` if the schema accepts everything, or nothing that breaks

@@ -6,7 +6,7 @@
 //! `oneOf`, a condition, a discriminator) the node becomes a [`Choice`] of nodes that each have one more decision made.
 //! Equal conjunctions are one node, so recursive schemas become cycles, and the graph is finite.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
@@ -50,6 +50,8 @@ pub(crate) struct Graph {
     pub(crate) root: NodeId,
     /// Subschemas that values of some node must not match.
     pub(crate) negatives: Vec<Negative>,
+    /// Nodes that were tried and given up, and why.
+    pub(crate) dead: BTreeMap<NodeId, Unsatisfiable>,
 }
 
 /// A subschema that must not match.
@@ -181,20 +183,20 @@ impl Graph {
             .zip(&builder.negative_nodes)
             .map(|(source, &node)| Negative { pointer: builder.pointer(*source), node })
             .collect();
-        let mut graph = Graph { heights: Vec::new(), nodes, root, negatives };
-        graph.measure_heights(&BTreeSet::new());
+        let mut graph = Graph { heights: Vec::new(), nodes, root, negatives, dead: BTreeMap::new() };
+        graph.measure_heights();
         graph
     }
 
-    /// Finds out which nodes have values, taking the `dead` ones as having none.
-    pub(crate) fn measure_heights(&mut self, dead: &BTreeSet<NodeId>) {
+    /// Finds out which nodes have values; dead ones have none.
+    pub(crate) fn measure_heights(&mut self) {
         self.heights = vec![ENDLESS; self.nodes.len()];
         // A node's height falls at most once to a final value per round, and real heights are small; the loop ends when
         // a round changes nothing.
         loop {
             let mut changed = false;
             for id in (0..self.nodes.len()).rev() {
-                let height = if dead.contains(&id) { ENDLESS } else { self.height_now(id) };
+                let height = if self.dead.contains_key(&id) { ENDLESS } else { self.height_now(id) };
                 if height < self.heights[id] {
                     self.heights[id] = height;
                     changed = true;
@@ -265,6 +267,9 @@ impl Graph {
     fn explain_in(&self, id: NodeId, seen: &mut HashSet<NodeId>) -> Option<Unsatisfiable> {
         if self.lives(id) || !seen.insert(id) {
             return None;
+        }
+        if let Some(problem) = self.dead.get(&id) {
+            return Some(problem.clone());
         }
         match &self.nodes[id] {
             Node::Never(problem) => Some(problem.clone()),

@@ -1,6 +1,7 @@
 //! Values from the graph, and the proof that they are valid.
 
-use std::collections::{BTreeSet, HashSet};
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use jsonschema::Validator;
@@ -104,14 +105,14 @@ impl Engine {
             negatives: Vec::new(),
             positives: Vec::new(),
             pool: Vec::new(),
-            problems: Vec::new(),
+            problems: problems.clone(),
             schema: schema.clone(),
             validator,
             graph,
         };
         engine.check_root()?;
         if !engine.graph.negatives.is_empty() {
-            problems.extend(engine.prove_branches()?);
+            engine.prove_branches()?;
             engine.check_root()?;
         }
         problems.extend(engine.graph.dead_parts());
@@ -125,10 +126,11 @@ impl Engine {
     }
 
     /// Compiles what negated subschemas need, and takes branches out that never get past them.
-    fn prove_branches(&mut self) -> Result<Vec<Unsatisfiable>, Unsatisfiable> {
+    fn prove_branches(&mut self) -> Result<(), Unsatisfiable> {
         let unreadable = |error: &dyn fmt::Display| Unsatisfiable { pointer: String::new(), reason: error.to_string() };
-        let prepared = prepare(&self.schema, &HashSet::new());
-        let registry = jsonschema::Registry::new().add(ROOT, &prepared).map_err(|error| unreadable(&error))?;
+        let broken = self.problems.iter().map(|problem| problem.pointer.clone()).collect();
+        let prepared = without(&self.schema, &broken);
+        let registry = jsonschema::Registry::new().add(ROOT, &*prepared).map_err(|error| unreadable(&error))?;
         let registry = registry.prepare().map_err(|error| unreadable(&error))?;
         let build = |schema: Value| formats::options().with_registry(&registry).build(&schema).ok();
         let reference = |pointer: &str| json!({ "$ref": format!("{ROOT}#{}", encode_fragment(pointer)) });
@@ -148,8 +150,6 @@ impl Engine {
                 _ => None,
             })
             .collect();
-        let mut dead = BTreeSet::new();
-        let mut problems = Vec::new();
         // A branch may die only because of another inside of it; each round can only find more, and few are needed.
         for _ in 0..4 {
             let mut found = Vec::new();
@@ -158,25 +158,20 @@ impl Engine {
                 if leaf.negatives.is_empty() || !self.graph.lives(id) || self.can_avoid(id) {
                     continue;
                 }
-                found.push(id);
-                let others: Vec<&str> =
+                let mut others: Vec<&str> =
                     leaf.negatives.iter().map(|index| self.graph.negatives[*index].pointer.as_str()).collect();
+                others.dedup();
                 let pointer = leaf.sources.last().unwrap_or(&leaf.pointer).clone();
                 let reason = format!("no value was found that does not also match `{}`", others.join("` or `"));
-                problems.push(Unsatisfiable { pointer, reason });
+                found.push((id, Unsatisfiable { pointer, reason }));
             }
             if found.is_empty() {
                 break;
             }
-            dead.extend(found);
-            self.graph.measure_heights(&dead);
+            self.graph.dead.extend(found);
+            self.graph.measure_heights();
         }
-        if !self.graph.lives(self.graph.root)
-            && let Some(problem) = problems.into_iter().next()
-        {
-            return Err(problem);
-        }
-        Ok(Vec::new())
+        Ok(())
     }
 
     fn can_avoid(&self, id: NodeId) -> bool {
@@ -750,14 +745,11 @@ fn compile(schema: &Value) -> Result<(Validator, Vec<Unsatisfiable>), Unsatisfia
     // Each round takes one keyword out; documents with more than this many mistakes are refused.
     for _ in 0..64 {
         let places = broken.iter().map(|problem| problem.pointer.clone()).collect();
-        match formats::options().build(&prepare(schema, &places)) {
+        match trueline_spec::schema::validator(&without(schema, &places)) {
             Ok(validator) => return Ok((validator, broken)),
-            Err(error) => {
-                let pointer = error.instance_path().to_string();
-                let problem = Unsatisfiable {
-                    reason: format!("not valid JSON Schema: {}", shorten(&error.to_string())),
-                    pointer,
-                };
+            Err((message, pointer)) => {
+                let problem =
+                    Unsatisfiable { reason: format!("not valid JSON Schema: {}", shorten(&message)), pointer };
                 let keyword = problem.pointer.rsplit('/').next().unwrap_or_default();
                 if keyword != "pattern" || places.contains(&problem.pointer) {
                     return Err(problem);
@@ -769,8 +761,11 @@ fn compile(schema: &Value) -> Result<(Validator, Vec<Unsatisfiable>), Unsatisfia
     Err(broken.swap_remove(0))
 }
 
-/// The schema as the validator gets it: the ranges of integer formats spelled out, broken keywords removed.
-fn prepare(schema: &Value, broken: &HashSet<String>) -> Value {
+/// The schema without keywords that are broken.
+fn without<'s>(schema: &'s Value, broken: &HashSet<String>) -> Cow<'s, Value> {
+    if broken.is_empty() {
+        return Cow::Borrowed(schema);
+    }
     let mut schema = schema.clone();
     for pointer in broken {
         if let Some((parent, keyword)) = pointer.rsplit_once('/')
@@ -779,45 +774,7 @@ fn prepare(schema: &Value, broken: &HashSet<String>) -> Value {
             parent.shift_remove(keyword);
         }
     }
-    each_schema(&mut schema, &mut |map| {
-        if let Some((low, high)) = merge::integer_format(map) {
-            map.entry("minimum").or_insert(json!(low));
-            map.entry("maximum").or_insert(json!(high));
-        }
-    });
-    schema
-}
-
-/// Visits every subschema that keywords of 2020-12 lead to.
-fn each_schema(schema: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
-    let Value::Object(map) = schema else { return };
-    visit(map);
-    for (keyword, value) in map.iter_mut() {
-        match keyword.as_str() {
-            "properties" | "patternProperties" | "$defs" | "dependentSchemas" | "definitions" => {
-                if let Value::Object(inside) = value {
-                    inside.values_mut().for_each(|schema| each_schema(schema, visit));
-                }
-            }
-            "allOf" | "anyOf" | "oneOf" | "prefixItems" => {
-                if let Value::Array(inside) = value {
-                    inside.iter_mut().for_each(|schema| each_schema(schema, visit));
-                }
-            }
-            "items"
-            | "additionalProperties"
-            | "unevaluatedItems"
-            | "unevaluatedProperties"
-            | "contains"
-            | "not"
-            | "if"
-            | "then"
-            | "else"
-            | "propertyNames"
-            | "contentSchema" => each_schema(value, visit),
-            _ => {}
-        }
-    }
+    Cow::Owned(schema)
 }
 
 /// A JSON Pointer as a URI fragment.

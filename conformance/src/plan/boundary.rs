@@ -160,7 +160,7 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         if !place.as_str().is_some_and(is_uuid) {
             continue;
         }
-        *place = Value::from("00000000-0000-4000-8000-00000000dead");
+        *place = Value::from(super::UNKNOWN_UUID);
         bindings.retain(|(bound, _)| *bound != pointer);
         call.expect = refused.clone();
         let id = format!("{}/body{pointer}/unknown", operation.id);

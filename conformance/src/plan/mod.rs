@@ -306,11 +306,14 @@ impl<'a> Planner<'a> {
         let generator = self.subject.parameter_generator(operation, parameter)?;
         let schema = &self.subject.operation(operation).parameters[parameter].schema;
         let resolved = self.subject.contract.resolve(schema);
+        // A version 4 UUID, a number and a word that no service gives out; a random value only where none of them fits.
         if resolved.value.get("format").and_then(Value::as_str) == Some("uuid") {
-            // A version 4 UUID that no generator of random ones will ever hit.
-            return Some(Value::from("00000000-0000-4000-8000-00000000dead"));
+            return Some(Value::from(UNKNOWN_UUID));
         }
-        Some(generator.sample(self.options.seed ^ 0xdead, 0))
+        let numbers = [987_654_321_987_i64, 2_147_483_629, 32_749].map(Value::from);
+        let words = ["trueline-knows-no-such-thing", "nosuchthing"].map(Value::from);
+        let fixed = numbers.into_iter().chain(words).find(|value| generator.is_valid(value));
+        Some(fixed.unwrap_or_else(|| generator.sample(self.options.seed ^ 0xdead, 0)))
     }
 
     /// Codes that an operation may answer, out of these.
@@ -331,6 +334,9 @@ impl<'a> Planner<'a> {
         Case { id: format!("{phase}/{id}"), phase, check: check.into(), script: Script::Single(Box::new(call)) }
     }
 }
+
+/// A version 4 UUID that no generator of random ones will ever hit.
+pub(crate) const UNKNOWN_UUID: &str = "00000000-0000-4000-8000-00000000dead";
 
 /// JSON first: every check understands it best.
 pub(crate) fn preferred_media(body: &trueline_spec::contract::Body) -> usize {

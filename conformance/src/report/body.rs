@@ -27,26 +27,29 @@ pub(crate) fn plain(body: &str, columns: usize) -> Vec<Line> {
     let lines = match parsed(body) {
         // What is short is shown as it was sent.
         Some(value) if text::width(body) > columns || body.contains('\n') => Layout::of(&value, None).lines,
-        _ => text::harmless(body).lines().map(|line| (line.replace('\t', "  "), None)).collect(),
+        _ => raw(body),
     };
     finish(lines, columns)
+}
+
+/// What is no JSON, as it is.
+fn raw(body: &str) -> Marks {
+    text::harmless(body).lines().map(|line| (line.replace('\t', "  "), None)).collect()
 }
 
 /// Lays a body out and marks what a JSON Pointer points to; also says what the reader has to know about the mark, if it
 /// stands elsewhere than the pointer says.
 pub(crate) fn marked(body: &str, pointer: &str, columns: usize) -> (Vec<Line>, Option<String>) {
-    let Some(value) = parsed(body) else {
-        let lines = text::harmless(body).lines().map(|line| (line.replace('\t', "  "), None)).collect();
-        let note = (!pointer.is_empty()).then(|| format!("the offending part is at {}", text::one_line(pointer, 200)));
-        return (finish(lines, columns), note);
-    };
+    let value = parsed(body);
     if pointer.is_empty() {
-        let mut lines = Layout::of(&value, None).lines;
-        if let Some((_, mark)) = lines.first_mut() {
-            *mark = Some((0, 0));
-        }
+        let mut lines = value.map_or_else(|| raw(body), |value| Layout::of(&value, None).lines);
+        lines.iter_mut().for_each(|(_, mark)| *mark = Some((0, 0)));
         return (finish(lines, columns), None);
     }
+    let Some(value) = value else {
+        let note = format!("the offending part is at {}", text::one_line(pointer, 200));
+        return (finish(raw(body), columns), Some(note));
+    };
     let mut tokens: Vec<String> =
         pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
     let mut absent = None;
@@ -169,7 +172,8 @@ fn finish(lines: Marks, columns: usize) -> Vec<Line> {
         if count <= SHORT {
             return true;
         }
-        if marks.is_empty() {
+        // Without a mark, or with one on everything, the beginning says most.
+        if marks.is_empty() || marks.len() == count {
             return at + 2 < SHORT || at + 1 == count;
         }
         at < 2 || at + 1 == count || marks.iter().any(|mark| at.abs_diff(*mark) <= CONTEXT)
@@ -257,6 +261,14 @@ mod tests {
         let (found, note) = marked("<html>\n\x1b[2J", "/a", 40);
         assert_eq!(found, [Line::Plain("<html>".into()), Line::Plain("\\x1b[2J".into())]);
         assert_eq!(note.as_deref(), Some("the offending part is at /a"));
+    }
+
+    #[test]
+    fn a_whole_body_is_marked_on_every_line() {
+        let found = lines("a\nb", "");
+        assert_eq!(found, [Line::Marked("a".into(), 0, 0), Line::Marked("b".into(), 0, 0)]);
+        let found = lines(&"a\n".repeat(100), "");
+        assert!(found.contains(&Line::Gap(85)) && found.len() == 16, "{found:?}");
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
-use super::terminal::{self, Layout};
+use super::terminal::{self, Layout, UNCLEAR};
 use super::text::one_line;
-use super::{Report, level};
+use super::{ExitCode, Report, level};
 use crate::clause::State;
 use crate::event::LedgerEntry;
 use crate::finding::Finding;
@@ -38,6 +38,13 @@ pub fn to_junit(report: &Report) -> Result<Vec<u8>, quick_junit::SerializeError>
         case.set_classname(contract);
         suite.add_test_case(case);
     }
+    if let Some(why) = unfinished(report) {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(why);
+        let mut case = TestCase::new("run", status);
+        case.set_classname(contract);
+        suite.add_test_case(case);
+    }
     stamp(&mut suite, report, None);
     junit.add_test_suite(suite);
     for operation in &report.operations {
@@ -51,6 +58,16 @@ pub fn to_junit(report: &Report) -> Result<Vec<u8>, quick_junit::SerializeError>
     let mut bytes = Vec::new();
     junit.serialize(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Why a run without a single failed clause is no success all the same.
+fn unfinished(report: &Report) -> Option<&str> {
+    match report.verdict {
+        ExitCode::NothingTested => Some("nothing was tested"),
+        ExitCode::Interrupted => Some("the run was interrupted"),
+        _ if !report.complete => Some("the run broke off"),
+        _ => None,
+    }
 }
 
 fn stamp(suite: &mut TestSuite, report: &Report, time: Option<Duration>) {
@@ -68,7 +85,7 @@ fn fill<'a>(suite: &mut TestSuite, report: &Report, class: &str, entries: impl I
             State::Held => TestCaseStatus::success(),
             State::Broken => broken(report, &behind(report, entry)),
             State::NotExercised => skipped("not-exercised", entry, "not exercised"),
-            State::Inconclusive => skipped("inconclusive", entry, "tried, but no answer says yes or no"),
+            State::Inconclusive => skipped("inconclusive", entry, UNCLEAR),
         };
         let mut case = TestCase::new(entry.clause.as_str(), status);
         case.set_classname(class);

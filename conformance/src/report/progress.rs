@@ -59,7 +59,7 @@ impl Progress {
                         bar.reset();
                         bar.set_length(*cases);
                         bar.set_style(style(
-                            "{spinner} {prefix} {bar:24} {human_pos}/{human_len} cases · {rate} · {msg} · {elapsed}",
+                            "{spinner} {prefix} {wide_bar} {human_pos}/{human_len} · {rate} · {msg} · {elapsed}",
                         ));
                         bar.set_prefix(of);
                     }

@@ -18,6 +18,9 @@ const IN_FULL: usize = 25;
 /// Names listed for one reason before the rest is only counted.
 const NAMED: usize = 12;
 
+/// What there is to say of a clause that is neither held nor broken although something was sent.
+pub(super) const UNCLEAR: &str = "tried, but no answer says yes or no";
+
 /// How a report is laid out.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -194,7 +197,8 @@ impl<'a> Page<'a> {
             let curl = text::harmless(&finding.evidence.exchanges[exchange].curl);
             self.line(&format!("  {}", self.paint(Paint::Blue, &curl)));
         }
-        self.line(&format!("  replay: trueline replay {}", finding.id));
+        self.line(&format!("  replay:  trueline replay {}", finding.id));
+        self.line(&format!("  explain: trueline explain {}", finding.check));
         let cases = count(finding.cases, "case");
         let first = operation_of(report, finding);
         let others: Vec<&String> = finding.operations.iter().filter(|id| Some(id.as_str()) != first).collect();
@@ -476,7 +480,7 @@ impl<'a> Page<'a> {
         let documented: Vec<(&LedgerEntry, &str)> =
             report.ledger.iter().filter_map(|entry| Some((entry, documented_status(entry)?.1))).collect();
         let seen = documented.iter().filter(|(entry, _)| is_exercised(entry.state)).count();
-        self.field("statuses", &format!("{seen} of {} documented ones were answered", documented.len()));
+        self.field("statuses", &format!("{seen} of {} documented ones came", documented.len()));
         let totals = &report.totals;
         let cases = format!(
             "{} passed, {} failed, {} inconclusive, {} skipped of {}",
@@ -488,14 +492,15 @@ impl<'a> Page<'a> {
         );
         self.field("cases", &cases);
         let time = text::duration(Duration::from_millis(totals.elapsed_ms));
-        self.field("requests", &format!("{} in {time}", thousands(totals.requests)));
+        let rate = totals.requests.saturating_mul(1_000) / totals.elapsed_ms.max(1);
+        self.field("requests", &format!("{} in {time}, {} a second", thousands(totals.requests), thousands(rate)));
 
         let missing = documented.iter().filter(|(entry, _)| !is_exercised(entry.state)).map(|(entry, _)| *entry);
         self.reasons("Documented statuses that nothing provoked", missing, true);
         let other = report.clauses(State::NotExercised).filter(|entry| documented_status(entry).is_none());
         self.reasons("Other clauses that were not exercised", other, false);
         let unclear = report.clauses(State::Inconclusive).filter(|entry| documented_status(entry).is_none());
-        self.reasons("Clauses that were tried, but no answer says yes or no", unclear, false);
+        self.reasons("Clauses without a verdict", unclear, false);
         if !report.skipped.is_empty() {
             self.title("Cases that were planned and not sent");
             let mut skipped: Vec<(&String, &u64)> = report.skipped.iter().collect();
@@ -533,7 +538,7 @@ impl<'a> Page<'a> {
         for entry in entries {
             let reason = match (&entry.reason, entry.state) {
                 (Some(reason), _) => one_line(reason, 400),
-                (None, State::Inconclusive) => "tried, but no answer says yes or no".to_owned(),
+                (None, State::Inconclusive) => UNCLEAR.to_owned(),
                 (None, _) => "no reason is known".to_owned(),
             };
             groups.entry(reason).or_default().push(&entry.clause);
@@ -568,10 +573,9 @@ impl<'a> Page<'a> {
     fn verdict(&mut self, report: &Report) {
         self.blank();
         let (word, paint, text) = verdict(report);
-        let text = format!("{text} (exit {}: {})", report.verdict.code(), report.verdict.meaning());
-        let rest = " ".repeat(2);
         let word = self.paint(paint, word);
-        self.wrapped(&format!("{word}  "), &rest, &text);
+        // One line, however long: it is the one that people search for.
+        self.line(&format!("{word}  {text} (exit {}: {})", report.verdict.code(), report.verdict.meaning()));
     }
 }
 
@@ -599,15 +603,15 @@ fn verdict(report: &Report) -> (&'static str, Paint, String) {
                 0 => String::new(),
                 open => format!("; {} not exercised", count(open, "clause")),
             };
-            let lenient = if should > 0 { ", which fails a run with --fail-on should only" } else { "" };
-            ("CONFORMS", Paint::Green, format!("{found}{lenient} in {judged}, {time}{open}{partial}"))
+            let lenient = if should > 0 { "; --fail-on should would fail it" } else { "" };
+            ("CONFORMS", Paint::Green, format!("{found} in {judged}, {time}{lenient}{open}{partial}"))
         }
         ExitCode::Findings => {
             let strict = match report.fail_on {
-                FailOn::Should if must == 0 => ", which fails this run by --fail-on should",
+                FailOn::Should if must == 0 => "; --fail-on should fails it",
                 _ => "",
             };
-            ("DOES NOT CONFORM", Paint::Red, format!("{found}{strict} in {judged}, {time}{partial}"))
+            ("DOES NOT CONFORM", Paint::Red, format!("{found} in {judged}, {time}{strict}{partial}"))
         }
         ExitCode::NothingTested => {
             let why = if report.totals.planned == 0 {

@@ -31,6 +31,9 @@ use crate::profile::Profile;
 use crate::subject::{Subject, lock};
 use crate::target::Target;
 
+/// So many connections in a row that reach nobody are no accident.
+const LOST: u64 = 20;
+
 /// How to run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
@@ -84,6 +87,8 @@ pub(crate) struct Run {
     sessions: Sessions,
     resources: Resources,
     requests: AtomicU64,
+    /// Exchanges in a row that reached nobody.
+    lost: AtomicU64,
     started: Instant,
     next_slot: Mutex<Instant>,
     tally: Mutex<Tally>,
@@ -220,6 +225,7 @@ impl Run {
             sessions: Sessions::default(),
             resources: Resources::default(),
             requests: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             started: Instant::now(),
             next_slot: Mutex::new(Instant::now()),
             tally: Mutex::new(tally),
@@ -264,7 +270,10 @@ impl Run {
     /// Why the run has to end before its plan, if it has to.
     fn must_stop(&self) -> Option<String> {
         if *self.options.stop.borrow() {
-            return Some("interrupted".to_owned());
+            return Some(crate::report::INTERRUPTED.to_owned());
+        }
+        if self.lost.load(Ordering::Relaxed) >= LOST {
+            return Some(format!("the deployment does not answer any more ({LOST} connections in a row failed)"));
         }
         let spent = self.requests.load(Ordering::Relaxed);
         match self.options.max_requests {

@@ -115,6 +115,10 @@ impl Run {
         self.keep_pace().await;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let outcome = self.target.send(request.clone()).await;
+        match &outcome {
+            Err(Failure::Unreachable(_)) => self.lost.fetch_add(1, Ordering::Relaxed),
+            _ => self.lost.swap(0, Ordering::Relaxed),
+        };
         Exchange::new(request, outcome)
     }
 
@@ -128,7 +132,11 @@ impl Run {
             *next = slot + gap;
             slot
         };
-        tokio::time::sleep_until(slot.into()).await;
+        let mut stop = self.options.stop.clone();
+        tokio::select! {
+            () = tokio::time::sleep_until(slot.into()) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
     }
 
     fn encode(&self, call: &Call) -> Result<Request, String> {

@@ -6,7 +6,7 @@ use super::Run;
 use super::perform::Attempt;
 use crate::case::Case;
 use crate::check::{Break, Purpose, Step};
-use crate::finding::{Evidence, Place, RecordedExchange, RecordedRequest, RecordedResponse};
+use crate::finding::{Evidence, Offending, Place, RecordedExchange, RecordedRequest, RecordedResponse};
 use crate::subject::Subject;
 
 /// More of a body than this helps nobody in a report.
@@ -22,11 +22,17 @@ impl Run {
         let counted = steps.iter().take_while(|step| step.purpose == Purpose::Count).count();
         let dull = if steps.len() > 1 && counted > 2 * SHOWN_ENDS { SHOWN_ENDS..counted - SHOWN_ENDS } else { 0..0 };
         let shown = steps.iter().enumerate().filter(|(index, _)| !dull.contains(index));
-        let exchanges = shown.map(|(_, step)| self.record(step, broken)).collect();
+        let guilty = match broken.during {
+            Some(purpose) => steps.iter().rposition(|step| step.purpose == purpose),
+            None => None,
+        };
+        let guilty = guilty.unwrap_or(steps.len().saturating_sub(1));
+        let offending = |index: usize| broken.offending.clone().filter(|_| index == guilty);
+        let exchanges = shown.map(|(index, step)| self.record(step, offending(index))).collect();
         Evidence { case, exchanges, left_out: dull.len(), shrunk }
     }
 
-    fn record(&self, step: &Step, broken: &Break) -> RecordedExchange {
+    fn record(&self, step: &Step, offending: Option<Offending>) -> RecordedExchange {
         let request = &step.exchange.request;
         let url = format!("{}{}", self.target.base_url().trim_end_matches('/'), request.path);
         let headers = |headers: &mut dyn Iterator<Item = (&http::HeaderName, &http::HeaderValue)>| {
@@ -46,7 +52,7 @@ impl Run {
             headers: headers(&mut response.headers.iter()),
             body: self.redact(&shown(&response.body)),
             body_bytes: response.body.len(),
-            offending: broken.offending.clone(),
+            offending,
             elapsed_us: u64::try_from(response.elapsed.as_micros()).unwrap_or(u64::MAX),
         });
         let failure = step.exchange.outcome.as_ref().err().map(ToString::to_string);

@@ -62,14 +62,20 @@ struct Reader<'d> {
 pub(crate) fn contract(document: Arc<Document>) -> Result<Contract, Problems> {
     match read(&document) {
         Ok(contract) => Ok(Contract { document, ..contract }),
-        Err(problems) => Err(Problems::new(document, unique(problems))),
+        Err(problems) => {
+            let problems = unique(&document, problems);
+            Err(Problems::new(document, problems))
+        }
     }
 }
 
-/// A shared component is read at each of its uses; what is wrong with it is said once.
-fn unique(problems: Vec<Problem>) -> Vec<Problem> {
+/// In the order of the document. A shared component is read at each of its uses; what is wrong with it is said once.
+fn unique(document: &Document, problems: Vec<Problem>) -> Vec<Problem> {
     let mut seen = HashSet::new();
-    problems.into_iter().filter(|problem| seen.insert((problem.at.clone(), problem.title.clone()))).collect()
+    let mut problems: Vec<Problem> =
+        problems.into_iter().filter(|problem| seen.insert((problem.at.clone(), problem.title.clone()))).collect();
+    problems.sort_by_cached_key(|problem| (problem.at.as_ref().map(|at| at.file), problem.position(document)));
+    problems
 }
 
 fn read(document: &Document) -> Result<Contract, Vec<Problem>> {
@@ -87,7 +93,7 @@ fn read(document: &Document) -> Result<Contract, Vec<Problem>> {
     };
     let contract = reader.root(&root);
     if reader.problems.is_empty() {
-        Ok(Contract { notes: unique(reader.notes), ..contract })
+        Ok(Contract { notes: unique(document, reader.notes), ..contract })
     } else {
         Err(reader.problems)
     }

@@ -80,6 +80,7 @@ impl<'d> Reader<'d> {
                 continue;
             }
             let shared = self.parameters(&source);
+            self.own_servers(&source);
             for method in METHODS {
                 let Some(node) = source.get(method) else { continue };
                 if !seen.insert(method) {
@@ -105,6 +106,7 @@ impl<'d> Reader<'d> {
         security: &[SecurityRequirement],
         vocabulary: Option<&ContractVocabulary>,
     ) -> Operation {
+        self.own_servers(node);
         let mut parameters = self.parameters(node);
         for parameter in shared {
             if !parameters.iter().any(|own| own.place == parameter.place && own.name == parameter.name) {
@@ -143,6 +145,14 @@ impl<'d> Reader<'d> {
             max_body_bytes: words.max_body_bytes.or(vocabulary.and_then(|vocabulary| vocabulary.max_body_bytes)),
             provenance: words.provenance,
             at: node.at.clone(),
+        }
+    }
+
+    fn own_servers(&mut self, node: &Node<'d>) {
+        if node.has("servers") {
+            let problem =
+                Problem::new("servers that only some operations have are not read").at(&node.at.join("servers"));
+            self.note(problem);
         }
     }
 
@@ -418,6 +428,7 @@ impl<'d> Reader<'d> {
                     | "application/json-seq"
             );
             found.push(Media {
+                part_styles: self.part_styles(&item),
                 part_types: self.part_types(&item, schema_node.as_ref(), &media_type),
                 item_schema: if streams { schema.clone() } else { None },
                 examples: self.examples(&item, schema_node.as_ref()),
@@ -427,6 +438,19 @@ impl<'d> Reader<'d> {
             });
         }
         found
+    }
+
+    /// `style` and `explode` of each part (OpenAPI 3.0.3, "Encoding Object").
+    fn part_styles(&mut self, media: &Node<'d>) -> IndexMap<String, ParameterEncoding> {
+        let mut styles = IndexMap::new();
+        for (property, encoding) in self.members(media, "encoding") {
+            if encoding.has("style") || encoding.has("explode") {
+                let style = self.style(&encoding, ParameterPlace::Query);
+                let explode = self.flag(&encoding, "explode").unwrap_or(style == Style::Form);
+                styles.insert(property.to_owned(), ParameterEncoding::Style { style, explode });
+            }
+        }
+        styles
     }
 
     /// What `encoding` says of each part; for multipart bodies also the defaults (OpenAPI 3.0.3, "Encoding Object",

@@ -290,10 +290,23 @@ fn said(message: &str, at: &Location, value: Option<&Value>) -> Problem {
         _ => match message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: ")) {
             Some(rest) => {
                 let (_, expected) = rest.rsplit_once(", expected ").unwrap_or(("", rest));
-                let problem = Problem::new("this is not what belongs here").at(at).expected(expected);
+                let problem = Problem::new("this is not what belongs here").at(at).expected(in_words(expected));
                 Problem { found, ..problem }
             }
             None => Problem { found, ..Problem::new(message).at(at) },
         },
+    }
+}
+
+/// What serde expects, in the words of people who write documents.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "a string" => "a text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        text if text.starts_with("struct ") => "an object",
+        text => text,
     }
 }

@@ -43,6 +43,7 @@ impl Check for Countdown {
                 let broken = Break::new(&META, clause, title)
                     .with_values(format!("{expected} after request {}", index + 1), remaining.to_string())
                     .with_cause(format!("countdown {}", exhaust.class))
+                    .during(Purpose::Count)
                     .with_offending(offending(limits.headers.remaining.as_ref()));
                 verdicts.broke(broken);
                 return;
@@ -55,6 +56,7 @@ impl Check for Countdown {
                 let broken = Break::new(&META, clause, title)
                     .with_values("0", remaining.to_string())
                     .with_cause(format!("left {}", exhaust.class))
+                    .during(Purpose::Over)
                     .with_offending(offending(limits.headers.remaining.as_ref()));
                 verdicts.broke(broken);
                 return;

@@ -26,11 +26,12 @@ impl Check for Enforced {
     fn judge_sequence(&self, sequence: &Sequence<'_>, verdicts: &mut Verdicts) {
         let Some((exhaust, clause, limits)) = exhausted(sequence) else { return };
         let class = &exhaust.class;
-        let broken = |title: String, expected: String, actual: String, cause: &str| {
+        let broken = |title: String, expected: String, actual: String, cause: &str, during: Purpose| {
             Break::new(&META, clause, title)
                 .with_values(expected, actual)
                 .with_cause(format!("{class} {cause}"))
                 .with_offending(Offending::Status)
+                .during(during)
         };
         let counted: Vec<_> = steps_for(sequence.steps, Purpose::Count).collect();
         if counted.iter().any(|step| step.exchange.response().is_none()) {
@@ -47,7 +48,7 @@ impl Check for Enforced {
             if early {
                 let title = format!("class `{class}` refuses before its limit");
                 let expected = format!("{} requests in a window", exhaust.limit);
-                verdicts.broke(broken(title, expected, format!("429 after {passed}"), "early"));
+                verdicts.broke(broken(title, expected, format!("429 after {passed}"), "early", Purpose::Count));
                 return;
             }
         }
@@ -55,7 +56,7 @@ impl Check for Enforced {
             let Some(status) = step.exchange.status() else { continue };
             verdicts.decide(status == 429, clause, || {
                 let title = format!("class `{class}` does not refuse what is over its limit");
-                broken(title, "429".to_owned(), format!("{status} for request {}", passed + 1), "over")
+                broken(title, "429".to_owned(), format!("{status} for request {}", passed + 1), "over", Purpose::Over)
             });
         }
         for step in steps_for(sequence.steps, Purpose::AlsoLimited) {
@@ -63,7 +64,13 @@ impl Check for Enforced {
             let Some(status) = step.exchange.status() else { continue };
             verdicts.decide(status == 429, clause, || {
                 let title = format!("{} is not limited by class `{class}`", operation.id);
-                broken(title, "429, as the class is used up".to_owned(), status.to_string(), &operation.id)
+                broken(
+                    title,
+                    "429, as the class is used up".to_owned(),
+                    status.to_string(),
+                    &operation.id,
+                    Purpose::AlsoLimited,
+                )
             });
         }
     }

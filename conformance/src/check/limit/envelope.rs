@@ -35,6 +35,7 @@ impl Check for Envelope {
                     .with_values(limited, code)
                     .with_cause(code)
                     .with_offending(Offending::Body(String::new()))
+                    .during(Purpose::Over)
             });
         }
     }

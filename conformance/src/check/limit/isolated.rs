@@ -32,6 +32,7 @@ impl Check for Isolated {
                     .with_values("another counter, with room left", status.to_string())
                     .with_cause(exhaust.class.clone())
                     .with_offending(Offending::Status)
+                    .during(Purpose::Isolated)
             });
         }
     }

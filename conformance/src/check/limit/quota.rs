@@ -44,6 +44,7 @@ impl Check for Enforced {
                 .with_values(expected, actual)
                 .with_cause(format!("{} {cause}", script.quota))
                 .with_offending(Offending::Status)
+                .during(step.purpose)
         };
         for (index, step) in steps_for(sequence.steps, Purpose::Count).enumerate() {
             if is_over(step) {

@@ -31,6 +31,7 @@ impl Check for Recovers {
                 Break::new(&META, clause, format!("class `{}` still refuses after the promised moment", exhaust.class))
                     .with_values("room for a whole window of requests", response.status.to_string())
                     .with_cause(exhaust.class.clone())
+                    .during(Purpose::AfterReset)
                     .with_offending(Offending::Status)
             });
             let remaining = number(response, limits.headers.remaining.as_ref());

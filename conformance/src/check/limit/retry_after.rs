@@ -62,6 +62,7 @@ impl Check for RetryAfter {
                         .with_values(expected, actual)
                         .with_cause(place.clone())
                         .with_offending(offending)
+                        .during(Purpose::Over)
                 });
             }
         }
@@ -78,4 +79,5 @@ fn early(clause: crate::clause::ClauseId, status: u16, class: &str) -> Break {
         .with_values("429 a second before the promised moment", status.to_string())
         .with_cause(format!("{class} early"))
         .with_offending(Offending::Status)
+        .during(Purpose::BeforeReset)
 }

@@ -25,6 +25,7 @@ impl Check for MediaType {
     fn judge(&self, seen: &Seen<'_>, verdicts: &mut Verdicts) {
         let Some((index, clauses)) = documented(seen) else { return };
         let Some(operation) = seen.operation() else { return };
+        let Some(clause) = clauses.media else { return };
         let response = &operation.responses[index];
         if response.media.is_empty() || seen.exchange.request.method == http::Method::HEAD {
             return;
@@ -37,10 +38,10 @@ impl Check for MediaType {
                     || media.media_type.strip_suffix('*').is_some_and(|range| came.starts_with(range))
             })
         });
-        verdicts.decide(fits, clauses.media, || {
+        verdicts.decide(fits, clause, || {
             let types: Vec<&str> = response.media.iter().map(|media| media.media_type.as_str()).collect();
             let came = came.unwrap_or_else(|| "no Content-Type".to_owned());
-            Break::new(&META, clauses.media, format!("{} {} has the wrong media type", operation.id, response.status))
+            Break::new(&META, clause, format!("{} {} has the wrong media type", operation.id, response.status))
                 .with_values(types.join(" or "), came)
                 .with_offending(Offending::Header("content-type".to_owned()))
         });

@@ -28,16 +28,16 @@ impl Check for NoBody {
         if !head && !matches!(status, 204 | 205 | 304) {
             return;
         }
-        let Some((_, clauses)) = documented(seen) else { return };
+        let Some(clause) = documented(seen).and_then(|(_, clauses)| clauses.media) else { return };
         let length = seen.response.header("content-length").and_then(|text| text.trim().parse::<u64>().ok());
         let body = seen.response.body.len();
         let announced = matches!(status, 204 | 205) && length.is_some_and(|length| length > 0);
-        verdicts.decide(body == 0 && !announced, clauses.media, || {
+        verdicts.decide(body == 0 && !announced, clause, || {
             let actual = match (body, length) {
                 (0, Some(length)) => format!("Content-Length: {length}"),
                 (body, _) => format!("{body} bytes"),
             };
-            Break::new(&META, clauses.media, format!("an answer {status} has a body"))
+            Break::new(&META, clause, format!("an answer {status} has a body"))
                 .with_values("no body", actual)
                 .with_offending(Offending::Body(String::new()))
         });

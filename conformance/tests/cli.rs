@@ -1,0 +1,321 @@
+//! The command line as a stranger meets it: help, messages, exit codes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Two operations, one of which needs a name of at most five characters.
+const SPEC: &str = r##"openapi: 3.0.3
+info: { title: Notes, version: 1.0.0 }
+servers: [{ url: https://notes.example.com }]
+paths:
+  /notes:
+    get:
+      operationId: listNotes
+      responses:
+        '200':
+          description: All notes.
+          content:
+            application/json:
+              schema: { type: array, items: { type: string } }
+    post:
+      operationId: createNote
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema:
+              type: object
+              required: [name]
+              properties: { name: { type: string, maxLength: 5 } }
+            example: { name: first }
+      responses:
+        '201': { description: Made. }
+        '400': { description: Refused. }
+"##;
+
+fn trueline(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_trueline"))
+        .args(args)
+        .current_dir(folder)
+        .env_remove("NO_COLOR")
+        .output()
+        .expect("trueline starts")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("notes.yaml"), SPEC).expect("it is written");
+    folder
+}
+
+/// The answers of a service, by request line, media type and body.
+type Answers = fn(&str, &str, &str) -> (u16, &'static str);
+
+/// A service that answers until the test ends; its address.
+fn serve(answers: Answers) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || answer(stream, answers));
+        }
+    });
+    url
+}
+
+/// As much HTTP as it takes; a connection that ends is no failure.
+fn answer(stream: TcpStream, answers: Answers) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut writer = stream;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let mut length = 0;
+        let mut media_type = String::new();
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).ok()?;
+            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-type:") {
+                value.trim().clone_into(&mut media_type);
+            }
+            if header.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let (status, text) = answers(&line, &media_type, &String::from_utf8_lossy(&body));
+        let media = if text.is_empty() { "" } else { "content-type: application/json\r\n" };
+        let size = text.len();
+        write!(writer, "HTTP/1.1 {status} X\r\n{media}content-length: {size}\r\n\r\n{text}").ok()?;
+    }
+}
+
+fn good(line: &str, media_type: &str, body: &str) -> (u16, &'static str) {
+    let path = line.split(' ').nth(1).unwrap_or_default();
+    if path.split('?').next() != Some("/notes") {
+        return (404, "");
+    }
+    match line.split(' ').next() {
+        Some("GET") => (200, "[]"),
+        Some("POST") => {
+            let note = serde_json::from_str::<serde_json::Value>(body).ok();
+            let name = note.as_ref().and_then(|note| note.as_object()?.get("name")?.as_str());
+            let fits = media_type == "application/json" && name.is_some_and(|name| name.chars().count() <= 5);
+            if fits { (201, "") } else { (400, "") }
+        }
+        _ => (405, ""),
+    }
+}
+
+fn bad(line: &str, media_type: &str, body: &str) -> (u16, &'static str) {
+    match good(line, media_type, body) {
+        (200, _) => (200, "{\"notes\":[]}"),
+        other => other,
+    }
+}
+
+#[test]
+fn every_help_reads_well() {
+    let folder = folder();
+    for command in ["", "check", "plan", "explain", "replay", "profile-schema"] {
+        let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
+        let output = trueline(folder.path(), &args);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        let name = format!("help_{}", if command.is_empty() { "trueline" } else { command });
+        insta::assert_snapshot!(name, out(&output));
+    }
+}
+
+/// One page with every message about wrong usage.
+#[test]
+fn every_mistake_has_a_clear_message() {
+    let folder = folder();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("it is written");
+    write("typo.toml", "contract = \"notes.yaml\"\nbase-urll = \"http://localhost\"\n");
+    write(
+        "misfit.toml",
+        "contract = \"notes.yaml\"\n[principals.alice]\nscheme = \"bearer\"\ncredential = \"secret\"\n",
+    );
+    write("lost.toml", "contract = \"ragchat\"\n");
+    write("broken.yaml", "openapi: 3.0.3\ninfo: { title: [\n");
+    write("report.json", "{\"format\": 2}");
+    let url = "http://127.0.0.1:1";
+    let mistakes: [&[&str]; 18] = [
+        &["check"],
+        &["check", "--spec", "notes.yaml"],
+        &["check", "--spec", "notes.yaml", "--url", "localhost:8080"],
+        &["check", "--spec", "notes.yaml", "--url", "http://bob:hunter2@localhost"],
+        &["check", "--spec", "notes.yaml", "--contract", "ragchats"],
+        &["check", "--contract", "ragchat", "--url", url],
+        &["check", "--spec", "absent.yaml", "--url", url],
+        &["check", "--spec", "broken.yaml", "--url", url],
+        &["check", "--profile", "absent.toml"],
+        &["check", "--profile", "typo.toml"],
+        &["check", "--profile", "misfit.toml"],
+        &["check", "--profile", "lost.toml"],
+        &["check", "--spec", "notes.yaml", "--url", url, "--operation", "createNotes"],
+        &["check", "--spec", "notes.yaml", "--url", url, "--phases", "examples,boundry"],
+        &["check", "--spec", "notes.yaml", "--url", url, "--workers", "0", "--pace", "-1"],
+        &["plan", "--spec", "notes.yaml", "--case", "examples/createNote/bodi"],
+        &["explain", "response.scheme"],
+        &["replay", "F0123456789", "--report", "report.json"],
+    ];
+    let mut page = String::new();
+    for args in mistakes {
+        let output = trueline(folder.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
+        assert_eq!(out(&output), "", "{args:?}");
+        page.push_str(&format!("$ trueline {}\n{}\n", args.join(" "), err(&output).trim_end()));
+        page.push('\n');
+    }
+    assert!(
+        !page.contains("hunter2@localhost\n") || page.matches("hunter2").count() == 1,
+        "only the command repeats it"
+    );
+    insta::assert_snapshot!("mistakes", page);
+}
+
+#[test]
+fn nobody_there_is_exit_3() {
+    let folder = folder();
+    // Bound and closed again: nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let url = format!("http://127.0.0.1:{port}");
+    let output = trueline(folder.path(), &["check", "--spec", "notes.yaml", "--url", &url]);
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    assert!(err(&output).contains(&format!("error: {url} cannot be reached: ")), "{}", err(&output));
+}
+
+#[test]
+fn a_clean_service_conforms() {
+    let folder = folder();
+    let url = serve(good);
+    let args =
+        ["check", "--spec", "notes.yaml", "--url", &url, "--phases", "examples,boundary", "--junit", "out/junit.xml"];
+    let output = trueline(folder.path(), &[&args[..], &["--json", "out/copy.json", "--events", "out/events"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", out(&output), err(&output));
+    assert!(out(&output).trim_end().ends_with("(exit 0: conforms)"), "{}", out(&output));
+    assert!(!out(&output).contains('\x1b') && !err(&output).contains(['\x1b', '\r']), "no control characters in a log");
+    assert!(err(&output).contains("phase examples (1 of 2): "), "{}", err(&output));
+    for file in ["trueline-report/report.json", "out/junit.xml", "out/copy.json"] {
+        assert!(out(&output).contains(file), "{}", out(&output));
+        assert!(folder.path().join(file).is_file(), "{file}");
+    }
+    let events = std::fs::read_to_string(folder.path().join("out/events")).expect("it reads");
+    assert!(events.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    assert!(events.lines().last().is_some_and(|line| line.contains("\"event\":\"run-finished\"")));
+}
+
+#[test]
+fn a_finding_can_be_replayed_until_it_is_gone() {
+    let folder = folder();
+    let url = serve(bad);
+    let output =
+        trueline(folder.path(), &["check", "--spec", "notes.yaml", "--url", &url, "--phases", "examples", "-q"]);
+    assert_eq!(output.status.code(), Some(1), "{}\n{}", out(&output), err(&output));
+    let text = out(&output);
+    assert!(text.starts_with("MUST response.schema"), "quiet starts with the finding: {text}");
+    let id =
+        text.split("trueline replay ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a replay line");
+
+    let again = trueline(folder.path(), &["replay", id]);
+    assert_eq!(again.status.code(), Some(1), "{}\n{}", out(&again), err(&again));
+    assert!(out(&again).trim_end().ends_with(&format!("{id} is still broken (exit 1)")), "{}", out(&again));
+
+    let mended = serve(good);
+    let again = trueline(folder.path(), &["replay", &id.to_lowercase(), "--url", &mended]);
+    assert_eq!(again.status.code(), Some(0), "{}\n{}", out(&again), err(&again));
+    assert!(out(&again).trim_end().ends_with(&format!("{id} does not happen any more (exit 0)")), "{}", out(&again));
+
+    let unknown = trueline(folder.path(), &["replay", "F0000000000"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", err(&unknown));
+    assert!(err(&unknown).contains("has no finding `F0000000000`"), "{}", err(&unknown));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_changes_no_verdict() {
+    let folder = folder();
+    let url = serve(good);
+    std::fs::write(folder.path().join("file"), "").expect("it is written");
+    let args = ["check", "--spec", "notes.yaml", "--url", &url, "--phases", "examples", "--report-dir", "file/report"];
+    let output = trueline(folder.path(), &[&args[..], &["--events", "file/events"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", out(&output), err(&output));
+    assert!(err(&output).contains("error: cannot write file/report/report.json: "), "{}", err(&output));
+    assert!(err(&output).contains("error: cannot write file/events: "), "{}", err(&output));
+    assert!(out(&output).trim_end().ends_with("(exit 0: conforms)"), "{}", out(&output));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_report() {
+    let folder = folder();
+    let url = serve(good);
+    // Slow enough to be interrupted in the middle.
+    let child = Command::new(env!("CARGO_BIN_EXE_trueline"))
+        .args(["check", "--spec", "notes.yaml", "--url", &url, "--pace", "2"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("trueline starts");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill starts");
+    assert!(killed.success());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130), "{}\n{}", out(&output), err(&output));
+    assert!(out(&output).trim_end().ends_with("(exit 130: interrupted)"), "{}", out(&output));
+    assert!(folder.path().join("trueline-report/report.json").is_file());
+}
+
+#[test]
+fn a_plan_is_shown_without_traffic() {
+    let folder = folder();
+    let args = ["plan", "--spec", "notes.yaml", "--phases", "boundary", "--operation", "createNote"];
+    let output = trueline(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(out(&output).contains("createNote") && !out(&output).contains("listNotes"), "{}", out(&output));
+    assert_eq!(out(&output), out(&trueline(folder.path(), &args)), "same inputs, same plan");
+
+    let listed = out(&trueline(folder.path(), &[&args[..], &["--cases"]].concat()));
+    assert!(listed.contains("refused as invalid: body /name breaks maxLength"), "{listed}");
+
+    let json = out(&trueline(folder.path(), &[&args[..], &["--cases", "--format", "json"]].concat()));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(json["phases"][0]["operations"][0]["operation"], "createNote");
+    assert_eq!(json["cases"].as_u64(), json["listing"].as_array().map(|cases| cases.len() as u64));
+}
+
+#[test]
+fn checks_are_explained() {
+    let folder = folder();
+    let all = out(&trueline(folder.path(), &["explain"]));
+    assert!(all.lines().any(|line| line.starts_with("response.status ")), "{all}");
+    let family = out(&trueline(folder.path(), &["explain", "response"]));
+    assert!(family.lines().count() > 1 && family.lines().all(|line| line.starts_with("response.")), "{family}");
+    let one = out(&trueline(folder.path(), &["explain", "response.status"]));
+    assert!(one.starts_with("response.status  ") && one.contains("\nWhat must happen\n"), "{one}");
+}
+
+#[test]
+fn the_schema_of_profiles_is_a_schema() {
+    let folder = folder();
+    let output = trueline(folder.path(), &["profile-schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert!(schema["properties"]["base-url"].is_object(), "{schema}");
+}
