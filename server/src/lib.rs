@@ -1,1 +1,4 @@
-//! trueline-server
+//! The reference services: real implementations of the contracts' traits, and the platform that they share.
+
+pub mod platform;
+pub mod ragchats;

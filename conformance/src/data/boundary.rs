@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use indexmap::IndexSet;
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
@@ -14,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::data::number::number_value;
 use crate::data::random::Rng;
 use crate::data::schema::{
-    ANY, ARRAY, BOOLEAN, Choice, FRACTION, INTEGER, Leaf, NULL, NUMBER, Node, NodeId, OBJECT, STRING, escape,
+    ANY, ARRAY, BOOLEAN, Choice, FRACTION, INTEGER, Leaf, NULL, NUMBER, Node, NodeId, OBJECT, STRING, escape, type_of,
 };
 use crate::data::strategy::{Engine, Making, Mode, plain_text};
 use crate::data::{Boundary, Fault, FaultKind, Generator, Verdict, formats};
@@ -71,9 +70,10 @@ pub(crate) fn boundaries(engine: &Engine, most: usize) -> Vec<Boundary> {
         visits: HashMap::new(),
         stack: Vec::new(),
     };
+    walk.explore(engine.graph.root, "", &|value, _| value);
+    // Last, so that a limit that happens to be the plainest value keeps its own name.
     walk.offer("", Change::valid("minimal", engine.minimal()), &|value, _| value);
     walk.offer("", Change::valid("maximal", engine.maximal()), &|value, _| value);
-    walk.explore(engine.graph.root, "", &|value, _| value);
     walk.found
 }
 
@@ -381,12 +381,30 @@ impl Engine {
     /// The fault of a value that is wrong at exactly one place; one of `wanted` if there are several reasons.
     pub(crate) fn only_fault(&self, value: &Value, wanted: &[&str]) -> Option<Fault> {
         let mut faults: Vec<Fault> = Vec::new();
+        let mut first: Option<(String, Option<String>)> = None;
         for error in self.validator().iter_errors(value) {
-            let places = places_of(&error);
-            if places.len() != 1 || faults.first().is_some_and(|first| first.instance != places[0]) {
+            let base = error.instance_path().to_string();
+            let member = members_of(&error);
+            let member = match member.as_slice() {
+                [] => None,
+                [member] => Some(member.clone()),
+                _ => return None,
+            };
+            // A member that is wrong counts as not evaluated on top of that: one fault, told twice.
+            let again = matches!(error.kind(), ValidationErrorKind::UnevaluatedProperties { .. })
+                && member.as_ref().zip(first.as_ref()).is_some_and(|(member, (place, _))| *place == format!("{base}/{}", escape(member)));
+            if again {
+                continue;
+            }
+            let instance = match &member {
+                Some(member) => format!("{base}/{}", escape(member)),
+                None => base.clone(),
+            };
+            let place = (base, member);
+            if first.as_ref().is_some_and(|first| *first != place) {
                 return None;
             }
-            let instance = places.into_iter().next().unwrap_or_default();
+            first = Some(place);
             faults.push(self.fault(instance, &error));
         }
         let at = faults.iter().position(|fault| wanted.contains(&fault.keyword.as_str()));
@@ -434,18 +452,14 @@ impl Engine {
     }
 }
 
-/// The places in the value that an error speaks of.
-fn places_of(error: &ValidationError<'_>) -> IndexSet<String> {
-    let base = error.instance_path().to_string();
-    let member = |name: &str| format!("{base}/{}", escape(name));
+/// The members that an error at their object speaks of.
+fn members_of(error: &ValidationError<'_>) -> Vec<String> {
     match error.kind() {
-        ValidationErrorKind::Required { property } => [member(property.as_str().unwrap_or_default())].into(),
+        ValidationErrorKind::Required { property } => vec![property.as_str().unwrap_or_default().to_owned()],
         ValidationErrorKind::AdditionalProperties { unexpected }
-        | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-            unexpected.iter().map(|name| member(name)).collect()
-        }
-        ValidationErrorKind::PropertyNames { error } => [member(error.instance().as_str().unwrap_or_default())].into(),
-        _ => [base].into(),
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => unexpected.clone(),
+        ValidationErrorKind::PropertyNames { error } => vec![error.instance().as_str().unwrap_or_default().to_owned()],
+        _ => Vec::new(),
     }
 }
 
@@ -504,8 +518,9 @@ fn changes(engine: &Engine, id: NodeId, leaf: &Leaf, value: &Value) -> Vec<Chang
         found.push(Change::valid("null", Value::Null));
     }
     if leaf.types != ANY || leaf.values.is_some() {
+        let types = if leaf.values.is_some() { leaf.usual } else { leaf.types };
         for (label, value) in strange_values() {
-            if crate::data::schema::type_of(&value) & leaf.types == 0 {
+            if type_of(&value) & types == 0 {
                 found.push(Change::broken(format!("type/{label}"), &["type", "enum", "const"], value));
             }
         }
@@ -717,7 +732,7 @@ fn array_changes(engine: &Engine, id: NodeId, leaf: &Leaf, found: &mut Vec<Chang
                     *item = way;
                 }
             }
-            found.push(Change::broken("contains/none", &["contains", "minContains"], Value::Array(items)));
+            found.push(Change::broken("contains/none", &["contains", "minContains", "maxContains"], Value::Array(items)));
         }
         if let Some(max) = contains.max.filter(|max| *max < LONGEST_LIST) {
             let one = |n| engine.make(contains.node, &mut Making::new(Rng::new(5, n, 0), Mode::Random));

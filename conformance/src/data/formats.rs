@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::data::random::Rng;
 
 /// The formats that a validator asserts; the others are hints.
-pub(crate) const ASSERTED: [&str; 22] = [
+pub(crate) const ASSERTED: [&str; 21] = [
     "base64url",
     "byte",
     "char",
@@ -20,7 +20,6 @@ pub(crate) const ASSERTED: [&str; 22] = [
     "duration",
     "email",
     "hostname",
-    "idn-email",
     "ipv4",
     "ipv6",
     "iri",

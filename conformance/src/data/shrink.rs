@@ -70,51 +70,55 @@ fn number_oddness(number: &Number) -> u128 {
 ///
 /// Members and items are dropped, arrays and strings shortened, numbers drawn towards 0, characters made plainer; then
 /// the same inside. Whether a candidate is valid, and whether it still shows what is looked for, is for the caller.
-pub fn shrink(value: &Value) -> impl Iterator<Item = Value> {
+/// Candidates are made one by one as they are asked for.
+pub fn shrink(value: &Value) -> impl Iterator<Item = Value> + use<> {
     let size = measure(value);
-    candidates(value, 0).into_iter().filter(move |candidate| measure(candidate) < size)
+    candidates(value, 0).filter(move |candidate| measure(candidate) < size)
 }
 
 /// Values nest at most this deep before their inside is left alone.
 const DEPTH: usize = 64;
 
-fn candidates(value: &Value, depth: usize) -> Vec<Value> {
-    let mut found = Vec::new();
+fn candidates(value: &Value, depth: usize) -> Box<dyn Iterator<Item = Value>> {
     match value {
-        Value::Null => {}
-        Value::Bool(value) => {
-            if *value {
-                found.push(Value::Bool(false));
-            }
-        }
-        Value::Number(number) => found.extend(smaller_numbers(number)),
-        Value::String(text) => found.extend(smaller_texts(text).into_iter().map(Value::String)),
+        Value::Null => Box::new(std::iter::empty()),
+        Value::Bool(value) => Box::new(value.then_some(Value::Bool(false)).into_iter()),
+        Value::Number(number) => Box::new(smaller_numbers(number).into_iter()),
+        Value::String(text) => Box::new(smaller_texts(text).into_iter().map(Value::String)),
         Value::Array(items) => {
-            found.extend(smaller_arrays(items).into_iter().map(Value::Array));
-            if depth < DEPTH {
-                for (index, item) in items.iter().enumerate() {
-                    for candidate in candidates(item, depth + 1) {
-                        let mut items = items.clone();
-                        items[index] = candidate;
-                        found.push(Value::Array(items));
-                    }
-                }
+            let shorter = smaller_arrays(items).into_iter().map(Value::Array);
+            if depth >= DEPTH {
+                return Box::new(shorter);
             }
+            let items = items.clone();
+            let inside = (0..items.len()).flat_map(move |index| {
+                let items = items.clone();
+                candidates(&items[index], depth + 1).map(move |candidate| {
+                    let mut items = items.clone();
+                    items[index] = candidate;
+                    Value::Array(items)
+                })
+            });
+            Box::new(shorter.chain(inside))
         }
         Value::Object(members) => {
-            found.extend(smaller_objects(members).into_iter().map(Value::Object));
-            if depth < DEPTH {
-                for (name, member) in members {
-                    for candidate in candidates(member, depth + 1) {
-                        let mut members = members.clone();
-                        members.insert(name.clone(), candidate);
-                        found.push(Value::Object(members));
-                    }
-                }
+            let fewer = smaller_objects(members).into_iter().map(Value::Object);
+            if depth >= DEPTH {
+                return Box::new(fewer);
             }
+            let members = members.clone();
+            let names: Vec<String> = members.keys().cloned().collect();
+            let inside = names.into_iter().flat_map(move |name| {
+                let members = members.clone();
+                candidates(&members[&name], depth + 1).map(move |candidate| {
+                    let mut members = members.clone();
+                    members.insert(name.clone(), candidate);
+                    Value::Object(members)
+                })
+            });
+            Box::new(fewer.chain(inside))
         }
     }
-    found
 }
 
 fn smaller_numbers(number: &Number) -> Vec<Value> {

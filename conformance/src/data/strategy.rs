@@ -537,9 +537,7 @@ impl Engine {
             .iter()
             .map(|member| {
                 member.required
-                    || self.graph.lives(member.node)
-                        && making.rng.chance(share)
-                        && !(making.spent() && self.graph.heights[member.node] > 0)
+                    || self.graph.lives(member.node) && making.rng.chance(share) && !making.spent()
             })
             .collect();
         let mut count = present.iter().filter(|present| **present).count();
@@ -706,7 +704,7 @@ pub(crate) fn text(rng: &mut Rng, min: u64, max: Option<u64>) -> String {
     while count < length {
         let piece = match style {
             0..62 => {
-                if count > 0 && rng.chance(60) {
+                if !out.is_empty() && !out.ends_with(' ') {
                     " "
                 } else {
                     formats::word(rng)

@@ -87,7 +87,8 @@ pub fn encode_parameter(parameter: &Parameter, value: &Value) -> Result<WirePara
     };
     let shape = Shape::of(value).map_err(refuse)?;
     if parameter.place == ParameterPlace::Query || parameter.place == ParameterPlace::Cookie {
-        let pairs = encode_pairs(parameter, style, explode, &shape).map_err(refuse)?;
+        let site = (parameter.name.as_str(), parameter.place, parameter.allow_reserved);
+        let pairs = encode_pairs(site, style, explode, &shape).map_err(refuse)?;
         if pairs.is_empty() && parameter.required {
             return Err(refuse("nothing would be sent, and it is required"));
         }
@@ -283,13 +284,14 @@ fn ascii_json(text: &str) -> String {
     out
 }
 
+/// Names and values of a query parameter, a cookie or a form field.
 fn encode_pairs(
-    parameter: &Parameter,
+    (name, place, allow_reserved): (&str, ParameterPlace, bool),
     style: Style,
     explode: bool,
     shape: &Shape,
 ) -> Result<Vec<(String, String)>, &'static str> {
-    let cookie = parameter.place == ParameterPlace::Cookie;
+    let cookie = place == ParameterPlace::Cookie;
     if cookie {
         // RFC 6265, section 4.1.1; whether percent-encoding is taken off again is anybody's guess.
         let legal = |text: &str| {
@@ -302,8 +304,8 @@ fn encode_pairs(
             return Err("an empty cookie is as good as none");
         }
     }
-    let write = |text: &str| if cookie { text.to_owned() } else { encode(text, parameter.allow_reserved) };
-    let name = if cookie { parameter.name.clone() } else { encode(&parameter.name, false) };
+    let write = |text: &str| if cookie { text.to_owned() } else { encode(text, allow_reserved) };
+    let name = if cookie { name.to_owned() } else { encode(name, false) };
     let joined = |items: &[String]| -> Result<String, &'static str> {
         let (delimiter, written) = match style {
             Style::SpaceDelimited => (' ', "%20"),
@@ -369,8 +371,8 @@ fn readings(parameter: &Parameter, wire: &WireParameter) -> Vec<Option<Reading>>
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     // `+` is a blank to readers of forms and a plus to readers of URIs.
     let decode_query = |text: &str| decode(&text.replace('+', " "));
-    let (style, explode) = match parameter.encoding {
-        ParameterEncoding::Style { style, explode } => (style, explode),
+    let style = match parameter.encoding {
+        ParameterEncoding::Style { style, .. } => style,
         ParameterEncoding::Content(_) => {
             let texts: Vec<String> = match wire {
                 WireParameter::Path(text) => vec![decode(text)],
@@ -418,7 +420,6 @@ fn readings(parameter: &Parameter, wire: &WireParameter) -> Vec<Option<Reading>>
             found.extend(pair_readings(&parameter.name, &pairs));
         }
     }
-    let _ = explode;
     found
 }
 
@@ -638,7 +639,7 @@ pub fn encode_body(media: &Media, value: &Value) -> Result<EncodedBody, NotEncod
             let text: String = lines.iter().map(|line| format!("{mark}{line}\n")).collect();
             Ok(plain(&media.media_type, text.into_bytes()))
         }
-        Form::UrlEncoded => encode_form(value).map(|text| plain(&media.media_type, text.into_bytes())).map_err(refuse),
+        Form::UrlEncoded => encode_form(media, value).map(|text| plain(&media.media_type, text.into_bytes())).map_err(refuse),
         Form::Multipart => encode_multipart(media, value).map_err(refuse),
         Form::Text => {
             let text = scalar(value).map_err(refuse)?;
@@ -707,17 +708,27 @@ fn form_text(text: &str) -> String {
     encode(text, false).replace("%20", "+").replace('~', "%7E")
 }
 
-/// Members as pairs: arrays repeat their name, what has no form of its own is JSON (OpenAPI 3.1, "Support for
-/// x-www-form-urlencoded Request Bodies").
-fn encode_form(value: &Value) -> Result<String, &'static str> {
+/// Members as pairs. A member is written in its style, if the document gives one; else arrays repeat their name, and what
+/// has no form of its own is JSON (OpenAPI 3.1, "Support for x-www-form-urlencoded Request Bodies").
+fn encode_form(media: &Media, value: &Value) -> Result<String, &'static str> {
     let members = value.as_object().ok_or("only an object can be a form")?;
     let mut pairs = Vec::new();
     for (name, value) in members {
-        let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        if let Some(ParameterEncoding::Style { style, explode }) = media.part_styles.get(name) {
+            let written = encode_pairs((name, ParameterPlace::Query, false), *style, *explode, &Shape::of(value)?)?;
+            pairs.extend(written.into_iter().map(|(name, value)| format!("{name}={value}")));
+            continue;
+        }
+        let json = media.part_types.get(name).is_some_and(|types| types.first().is_some_and(|first| is_json(first)));
+        let items = match value {
+            Value::Array(items) if !json => items.as_slice(),
+            whole => std::slice::from_ref(whole),
+        };
         for item in items {
             let text = match item {
-                Value::Null => return Err("null has no form here"),
                 Value::Array(_) | Value::Object(_) => item.to_string(),
+                item if json => item.to_string(),
+                Value::Null => return Err("null has no form here"),
                 item => scalar(item)?,
             };
             pairs.push(format!("{}={}", form_text(name), form_text(&text)));

@@ -200,12 +200,15 @@ impl Planner<'_> {
             let pointer = expression.strip_prefix("$response.body#")?.to_owned();
             return Some(Binding::Login { principal: principal.to_owned(), pointer });
         }
-        if !self.accepts(operation, caller) || caller.denied.contains(&operation.id) {
+        // Whoever of the group has the right to make it: the one who asks may be the one who must not.
+        let group = caller.group(principal);
+        let mut members = self.profile.principals.iter().filter(|(name, one)| one.group(name) == group);
+        if !members.any(|(_, one)| self.accepts(operation, one) && !one.denied.contains(&operation.id)) {
             return None;
         }
         Some(Binding::Resource {
             producer: Producer { operation: source, expression: expression.to_owned() },
-            group: caller.group(principal).to_owned(),
+            group: group.to_owned(),
             instance: instance.clone(),
         })
     }

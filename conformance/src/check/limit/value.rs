@@ -13,7 +13,7 @@ static META: Meta = Meta {
                 `rate-limits.classes`, or the profile's `limits` for this deployment.",
     sends: "nothing of its own; every answer of an operation with rate classes is looked at",
     demands: "the header is the limit of the last class of the operation that applies to the caller; on a 429, of any",
-    guards: "calls with bad credentials count as anonymous or not at all, so any class's figure will do there",
+    guards: "calls whose credential is refused count as anonymous or not at all, so any class's figure will do there",
     fault: "the header states twice the limit",
 };
 
@@ -30,7 +30,7 @@ impl Check for Value {
             seen.profile.limits.get(name).copied().or(documented).and_then(|limit| i64::try_from(limit).ok())
         };
         let applying = seen.subject.classes_of(operation, scheme(seen));
-        let certain = !matches!(seen.call.caller, crate::case::Caller::Bad { .. }) && seen.response.status != 429;
+        let certain = !matches!(seen.call.caller, crate::case::Caller::Bad { .. }) && !matches!(seen.response.status, 401 | 429);
         let candidates: Vec<(String, i64)> = if certain {
             applying.last().and_then(|(name, _)| Some((name.clone(), of(name)?))).into_iter().collect()
         } else {

@@ -1,0 +1,100 @@
+//! The demonstration as a conformance profile: who the harness may act as here, and how.
+
+use super::demo::{Demo, DemoUser};
+
+/// Addresses on the loopback interface that the harness sends from, so that counting by address can be looked at on one
+/// machine. The last one is for exhausting the limit of anonymous callers.
+const ADDRESSES: std::ops::RangeInclusive<u8> = 2..=24;
+
+/// What a viewer must be refused.
+const WRITES: [&str; 7] = [
+    "createAgent",
+    "updateAgent",
+    "deleteAgent",
+    "createDataSource",
+    "uploadDocument",
+    "deleteDataSource",
+    "syncDataSource",
+];
+
+impl Demo {
+    /// A profile (TOML) for `trueline check` against this service at `base_url`.
+    #[must_use]
+    pub fn profile(&self, base_url: &str) -> String {
+        let addresses: Vec<String> = ADDRESSES.map(|last| format!("127.0.0.{last}")).collect();
+        let mut text = String::from("# Made by `trueline-server demo-data`. Holds credentials of the demonstration.\n");
+        let mut line = |line: String| {
+            text.push_str(&line);
+            text.push('\n');
+        };
+        line("contract = \"ragchats\"".to_owned());
+        line(format!("base-url = {}", quoted(base_url)));
+        line(format!("addresses = [{}]", addresses.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ")));
+        for (name, user) in &self.users {
+            line(String::new());
+            self.user(name, user).into_iter().for_each(&mut line);
+        }
+        let agent = self.organizations.get("a").map(|organization| organization.agent).unwrap_or_default();
+        line(String::new());
+        line("# A key of one agent: it can ask that agent, and nothing else.".to_owned());
+        line("[principals.agent-key]".to_owned());
+        line("scheme = \"agentApiKey\"".to_owned());
+        line(format!("credential = {}", quoted(&self.agent_keys.good)));
+        line(format!("values = {{ agentId = \"{agent}\" }}"));
+        for (scheme, kind, credential) in [
+            ("jwtAuth", "expired", &self.tokens.expired),
+            ("jwtAuth", "revoked", &self.tokens.unknown_session),
+            ("agentApiKey", "revoked", &self.agent_keys.revoked),
+        ] {
+            line(String::new());
+            line("[[bad-credentials]]".to_owned());
+            line(format!("scheme = \"{scheme}\"\nkind = \"{kind}\"\ncredential = {}", quoted(credential)));
+        }
+        text
+    }
+
+    fn user(&self, name: &str, user: &DemoUser) -> Vec<String> {
+        let organization = self.organizations.get(user.organization);
+        let id = organization.map(|organization| organization.id).unwrap_or_default();
+        let mut lines = vec![
+            format!("# {}", user.purpose),
+            format!("[principals.{name}]"),
+            "scheme = \"jwtAuth\"".to_owned(),
+            format!("group = \"{}\"", user.organization),
+            format!("values = {{ organizationId = \"{id}\" }}"),
+        ];
+        match name {
+            "dave" | "dora" => lines.push("reserved-for = \"limits\"".to_owned()),
+            "erin" => {
+                lines.push("reserved-for = \"quotas\"".to_owned());
+                let queries = organization.map_or(0, |organization| organization.monthly_queries);
+                lines.push(format!("quotas = {{ monthly-queries = {queries} }}"));
+            }
+            "victor" => {
+                lines.push("reserved-for = \"denial\"".to_owned());
+                lines.push(format!("denied = [{}]", WRITES.map(quoted).join(", ")));
+            }
+            _ => {}
+        }
+        lines.push(format!("[principals.{name}.login]"));
+        lines.push("operation = \"logIn\"".to_owned());
+        lines.push(format!("body = {{ email = {}, password = {} }}", quoted(&user.email), quoted(&user.password)));
+        lines.push("token = \"/access\"\nrefresh = \"/refresh\"".to_owned());
+        lines
+    }
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

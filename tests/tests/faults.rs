@@ -1,0 +1,38 @@
+//! Every seeded fault is found, by the check that names it. The kill matrix says what else fired.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use trueline_tests::faults::FAULTS;
+use trueline_tests::{ragchats, suite};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_found_by_the_check_that_names_it() {
+    let mut matrix = String::new();
+    let mut missed = Vec::new();
+    for fault in FAULTS {
+        let service = ragchats(Some(*fault)).await.unwrap();
+        let report = suite(service.profile).unwrap().seed(1).run(service.target).await.unwrap();
+        let found: BTreeSet<&str> = report.findings.iter().map(|finding| finding.check.as_str()).collect();
+        if !found.contains(fault.check) {
+            missed.push(fault.name);
+        }
+        let others: Vec<&str> = found.iter().copied().filter(|check| *check != fault.check).collect();
+        let mark = if found.contains(fault.check) { "found" } else { "MISSED" };
+        let also = if others.is_empty() { String::new() } else { format!("  also {}", others.join(", ")) };
+        writeln!(matrix, "{mark} {:<36} {}{also}", fault.name, fault.check).unwrap();
+    }
+    let count = FAULTS.len();
+    insta::assert_snapshot!("kill_matrix", format!("{matrix}\n{} of {count} faults found\n", count - missed.len()));
+    assert!(missed.is_empty(), "missed: {missed:?}");
+}
+
+#[test]
+fn fault_names_are_unique_and_their_checks_exist() {
+    let names: BTreeSet<&str> = FAULTS.iter().map(|fault| fault.name).collect();
+    assert_eq!(names.len(), FAULTS.len());
+    for fault in FAULTS {
+        assert!(trueline_conformance::check::find(fault.check).is_some(), "{}", fault.check);
+    }
+}
