@@ -323,7 +323,8 @@ fn operation_clauses(contract: &Contract, index: usize, operation: &Operation, a
     for (number, parameter) in operation.parameters.iter().enumerate() {
         let part = Part::Parameter(number);
         let prefix = format!("{id}/{}/{}", parameter.place, parameter.name);
-        if parameter.required {
+        // A path without its parameter is another path.
+        if parameter.required && parameter.place != trueline_spec::contract::ParameterPlace::Path {
             let at = child(&parameter.at, "required");
             let at = if contract.document.value(&at).is_some() { at } else { parameter.at.clone() };
             let clause =

@@ -48,7 +48,9 @@ fn laws(schema: &Value, cases: u64) {
     for boundary in &boundaries {
         assert!(labels.insert(&boundary.label), "{schema}: `{}` twice", boundary.label);
         match boundary.verdict {
-            Verdict::Valid => assert!(validator.is_valid(&boundary.value), "{schema}\n  {}: {}", boundary.label, boundary.value),
+            Verdict::Valid => {
+                assert!(validator.is_valid(&boundary.value), "{schema}\n  {}: {}", boundary.label, boundary.value)
+            }
             Verdict::Invalid(_) => one_fault(schema, &validator, &boundary.value, &boundary.verdict, &boundary.label),
         }
     }
@@ -84,12 +86,22 @@ fn scalar_schema() -> BoxedStrategy<Value> {
         move |(min, max, pattern)| {
             const PATTERNS: [&str; 5] = ["^[a-z]*$", "[0-9]{2}", "^(ab|c)+$", "^[A-Z][a-z ]{1,30}$", r"^\S+$"];
             let pattern = pattern.map(|index| json!(PATTERNS[index]));
-            with(json!({"type": "string"}), vec![("minLength", min.map(Value::from)), ("maxLength", max.map(Value::from)), ("pattern", pattern)])
+            with(
+                json!({"type": "string"}),
+                vec![("minLength", min.map(Value::from)), ("maxLength", max.map(Value::from)), ("pattern", pattern)],
+            )
         },
     );
     let integer = (prop::option::of(-50i64..50), prop::option::of(50i64..5000), prop::option::of(1u64..9)).prop_map(
         move |(min, max, multiple)| {
-            with(json!({"type": "integer"}), vec![("minimum", min.map(Value::from)), ("maximum", max.map(Value::from)), ("multipleOf", multiple.map(Value::from))])
+            with(
+                json!({"type": "integer"}),
+                vec![
+                    ("minimum", min.map(Value::from)),
+                    ("maximum", max.map(Value::from)),
+                    ("multipleOf", multiple.map(Value::from)),
+                ],
+            )
         },
     );
     let number = (prop::option::of(-20i32..20), prop::option::of(21i32..400), any::<bool>()).prop_map(
@@ -99,8 +111,20 @@ fn scalar_schema() -> BoxedStrategy<Value> {
             with(json!({"type": "number"}), vec![(low, bound(min)), (high, bound(max))])
         },
     );
-    let formats = prop::sample::select(vec!["date-time", "date", "time", "uuid", "email", "uri", "hostname", "ipv4", "ipv6", "duration", "byte"])
-        .prop_map(|format| json!({"type": "string", "format": format}));
+    let formats = prop::sample::select(vec![
+        "date-time",
+        "date",
+        "time",
+        "uuid",
+        "email",
+        "uri",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "duration",
+        "byte",
+    ])
+    .prop_map(|format| json!({"type": "string", "format": format}));
     let listed = prop::collection::vec(
         prop_oneof![Just(json!("red")), Just(json!("green")), Just(json!(3)), Just(json!(null)), Just(json!({"k": 1}))],
         1..4,
@@ -246,30 +270,100 @@ fn any_json() -> BoxedStrategy<Value> {
 fn every_keyword_has_its_boundaries() {
     // Schema, then labels that must be in the list.
     let table: [(Value, &[&str]); 24] = [
-        (json!({"type": "string", "minLength": 2, "maxLength": 9}), &["minLength/at", "minLength/under", "minLength/inside", "maxLength/at", "maxLength/over", "maxLength/inside", "maxLength/at in emoji", "type/null", "type/number"]),
+        (
+            json!({"type": "string", "minLength": 2, "maxLength": 9}),
+            &[
+                "minLength/at",
+                "minLength/under",
+                "minLength/inside",
+                "maxLength/at",
+                "maxLength/over",
+                "maxLength/inside",
+                "maxLength/at in emoji",
+                "type/null",
+                "type/number",
+            ],
+        ),
         (json!({"type": "string", "pattern": "^[a-z]{3}$"}), &["pattern/mismatch"]),
         (json!({"type": "string", "format": "date-time"}), &["format/date-time"]),
-        (json!({"type": "integer", "minimum": 1, "maximum": 10}), &["minimum/at", "minimum/under", "minimum/inside", "maximum/at", "maximum/over", "maximum/inside", "type/fraction", "type/string"]),
-        (json!({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 9}), &["exclusiveMinimum/under", "exclusiveMinimum/inside", "exclusiveMaximum/over", "exclusiveMaximum/inside"]),
-        (json!({"type": "number", "minimum": 0.5, "exclusiveMaximum": 2}), &["minimum/at", "minimum/under", "exclusiveMaximum/over", "exclusiveMaximum/inside", "fraction"]),
+        (
+            json!({"type": "integer", "minimum": 1, "maximum": 10}),
+            &[
+                "minimum/at",
+                "minimum/under",
+                "minimum/inside",
+                "maximum/at",
+                "maximum/over",
+                "maximum/inside",
+                "type/fraction",
+                "type/string",
+            ],
+        ),
+        (
+            json!({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 9}),
+            &["exclusiveMinimum/under", "exclusiveMinimum/inside", "exclusiveMaximum/over", "exclusiveMaximum/inside"],
+        ),
+        (
+            json!({"type": "number", "minimum": 0.5, "exclusiveMaximum": 2}),
+            &["minimum/at", "minimum/under", "exclusiveMaximum/over", "exclusiveMaximum/inside", "fraction"],
+        ),
         (json!({"type": "number", "multipleOf": 0.01}), &["multipleOf/between"]),
         (json!({"type": "integer", "multipleOf": 7}), &["multipleOf/between"]),
-        (json!({"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX}), &["minimum/at", "maximum/at", "maximum/over"]),
-        (json!({"enum": ["a", "b", 3, null, true]}), &["enum/a", "enum/b", "enum/3", "enum/null", "enum/true", "enum/other", "type/object"]),
+        (
+            json!({"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX}),
+            &["minimum/at", "maximum/at", "maximum/over"],
+        ),
+        (
+            json!({"enum": ["a", "b", 3, null, true]}),
+            &["enum/a", "enum/b", "enum/3", "enum/null", "enum/true", "enum/other", "type/object"],
+        ),
         (json!({"const": "x"}), &["enum/other"]),
         (json!({"type": "boolean"}), &["true", "false", "type/string"]),
         (json!({"type": ["string", "null"]}), &["null", "type/number"]),
-        (json!({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 4}), &["minItems/at", "minItems/under", "maxItems/at", "maxItems/over", "0/type/string"]),
-        (json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true}), &["uniqueItems/repeated", "empty", "one item"]),
+        (
+            json!({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 4}),
+            &["minItems/at", "minItems/under", "maxItems/at", "maxItems/over", "0/type/string"],
+        ),
+        (
+            json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true}),
+            &["uniqueItems/repeated", "empty", "one item"],
+        ),
         (json!({"type": "array", "contains": {"const": 1}, "maxContains": 2}), &["contains/none", "maxContains/over"]),
-        (json!({"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": false}), &["0/type/number", "1/type/string", "maxItems/over"]),
-        (json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "additionalProperties": false}), &["a/missing", "b/absent", "additionalProperties/extra", "b/type/string", "a/type/null"]),
-        (json!({"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1, "maxProperties": 3}), &["minProperties/under", "minProperties/at", "maxProperties/at", "maxProperties/over", "additionalProperties/type/string"]),
+        (
+            json!({"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": false}),
+            &["0/type/number", "1/type/string", "maxItems/over"],
+        ),
+        (
+            json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "additionalProperties": false}),
+            &["a/missing", "b/absent", "additionalProperties/extra", "b/type/string", "a/type/null"],
+        ),
+        (
+            json!({"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1, "maxProperties": 3}),
+            &[
+                "minProperties/under",
+                "minProperties/at",
+                "maxProperties/at",
+                "maxProperties/over",
+                "additionalProperties/type/string",
+            ],
+        ),
         (json!({"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}}), &["propertyNames/pattern/mismatch"]),
-        (json!({"type": "object", "patternProperties": {"^x-": {"type": "integer"}}, "additionalProperties": false}), &["patternProperties/type/string", "additionalProperties/extra"]),
-        (json!({"type": "object", "properties": {"card": {"type": "string"}, "address": {"type": "string"}}, "dependentRequired": {"card": ["address"]}}), &["address/missing with card"]),
-        (json!({"type": "object", "properties": {"a": {}, "b": {}, "c": {}, "d": {}}}), &["optional/half 1", "optional/half 4"]),
-        (json!({"oneOf": [{"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}}}, {"type": "object", "required": ["b"], "properties": {"b": {"type": "string"}}}]}), &["oneOf.0 and oneOf.1", "oneOf.0/a/missing", "type/null"]),
+        (
+            json!({"type": "object", "patternProperties": {"^x-": {"type": "integer"}}, "additionalProperties": false}),
+            &["patternProperties/type/string", "additionalProperties/extra"],
+        ),
+        (
+            json!({"type": "object", "properties": {"card": {"type": "string"}, "address": {"type": "string"}}, "dependentRequired": {"card": ["address"]}}),
+            &["address/missing with card"],
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {}, "b": {}, "c": {}, "d": {}}}),
+            &["optional/half 1", "optional/half 4"],
+        ),
+        (
+            json!({"oneOf": [{"type": "object", "required": ["a", "c"], "properties": {"a": {"type": "string"}, "c": {}}}, {"type": "object", "required": ["b"], "properties": {"b": {"type": "string"}}}]}),
+            &["oneOf.0 and oneOf.1", "oneOf.0/a/missing", "type/null"],
+        ),
     ];
     for (schema, expected) in table {
         let boundaries = generator(&schema).boundaries();
@@ -299,28 +393,58 @@ fn labels_and_faults_say_where() {
     let fault = |label: &str| {
         let found = boundaries.iter().find(|boundary| boundary.label == label).unwrap_or_else(|| panic!("no {label}"));
         match &found.verdict {
-            Verdict::Invalid(fault) => (fault.instance.clone(), fault.schema.clone(), fault.keyword.clone(), fault.kind),
+            Verdict::Invalid(fault) => {
+                (fault.instance.clone(), fault.schema.clone(), fault.keyword.clone(), fault.kind)
+            }
             Verdict::Valid => panic!("{label} is valid"),
         }
     };
-    let expected = |instance: &str, schema: &str, keyword: &str, kind| (instance.into(), schema.into(), keyword.into(), kind);
+    let expected =
+        |instance: &str, schema: &str, keyword: &str, kind| (instance.into(), schema.into(), keyword.into(), kind);
     assert_eq!(fault("name/missing"), expected("/name", "/$defs/AgentCreate/required", "required", FaultKind::Missing));
-    assert_eq!(fault("name/maxLength/over"), expected("/name", "/$defs/Name/maxLength", "maxLength", FaultKind::Length));
+    assert_eq!(
+        fault("name/maxLength/over"),
+        expected("/name", "/$defs/Name/maxLength", "maxLength", FaultKind::Length)
+    );
     assert_eq!(
         fault("tags/0/maxLength/over"),
         expected("/tags/0", "/$defs/AgentCreate/properties/tags/items/maxLength", "maxLength", FaultKind::Length)
     );
     assert_eq!(
         fault("additionalProperties/extra"),
-        expected("/unexpectedMember", "/$defs/AgentCreate/additionalProperties", "additionalProperties", FaultKind::Extra)
+        expected(
+            "/unexpectedMember",
+            "/$defs/AgentCreate/additionalProperties",
+            "additionalProperties",
+            FaultKind::Extra
+        )
     );
 }
 
 #[test]
 fn formats_are_met_and_broken() {
     let formats = [
-        "date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uri-reference", "iri",
-        "iri-reference", "uri-template", "json-pointer", "relative-json-pointer", "regex", "uuid", "byte", "base64url", "char", "http-date",
+        "date-time",
+        "date",
+        "time",
+        "duration",
+        "email",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "uri",
+        "uri-reference",
+        "iri",
+        "iri-reference",
+        "uri-template",
+        "json-pointer",
+        "relative-json-pointer",
+        "regex",
+        "uuid",
+        "byte",
+        "base64url",
+        "char",
+        "http-date",
     ];
     for format in formats {
         let schema = json!({"type": "string", "format": format});
@@ -332,7 +456,8 @@ fn formats_are_met_and_broken() {
             seen.insert(value.to_string());
         }
         assert!(seen.len() > 4, "{format}: only {seen:?}");
-        let broken = generator.boundaries().into_iter().filter(|boundary| boundary.label.starts_with("format/")).count();
+        let broken =
+            generator.boundaries().into_iter().filter(|boundary| boundary.label.starts_with("format/")).count();
         assert!(broken >= 1, "{format} is never broken");
     }
     for format in ["password", "binary", "float", "phone", "made-up"] {
@@ -352,7 +477,17 @@ fn formats_are_met_and_broken() {
 
 #[test]
 fn formats_keep_to_lengths() {
-    for (format, min, max) in [("email", 6, 6), ("email", 64, 64), ("email", 200, 254), ("uri", 0, 12), ("uri", 500, 600), ("hostname", 250, 253), ("hostname", 1, 3), ("byte", 8, 8), ("byte", 1000, 1003)] {
+    for (format, min, max) in [
+        ("email", 6, 6),
+        ("email", 64, 64),
+        ("email", 200, 254),
+        ("uri", 0, 12),
+        ("uri", 500, 600),
+        ("hostname", 250, 253),
+        ("hostname", 1, 3),
+        ("byte", 8, 8),
+        ("byte", 1000, 1003),
+    ] {
         let schema = json!({"type": "string", "format": format, "minLength": min, "maxLength": max});
         laws(&schema, 40);
     }
@@ -363,7 +498,10 @@ fn patterns_go_with_lengths_and_formats() {
     laws(&json!({"type": "string", "pattern": "^[a-z]+(-[a-z]+)*$", "minLength": 10, "maxLength": 12}), 60);
     laws(&json!({"type": "string", "format": "date", "pattern": "^20[0-9]{2}-"}), 60);
     laws(&json!({"type": "string", "format": "email", "pattern": "@example\\.com$"}), 60);
-    laws(&json!({"allOf": [{"type": "string", "pattern": "^[a-z0-9]+$"}, {"pattern": "[0-9]$"}, {"maxLength": 9}]}), 60);
+    laws(
+        &json!({"allOf": [{"type": "string", "pattern": "^[a-z0-9]+$"}, {"pattern": "[0-9]$"}, {"maxLength": 9}]}),
+        60,
+    );
     laws(&json!({"type": "string", "pattern": "^(?=.*[A-Z])(?=.*[0-9]).{8,64}$"}), 60);
 }
 
@@ -495,7 +633,10 @@ fn what_cannot_be_met_is_reported() {
         (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), ""),
         (json!({"type": "object", "required": ["a"], "properties": {"a": false}}), "/properties/a"),
         (json!({"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}}), ""),
-        (json!({"type": "object", "required": ["p"], "properties": {"p": {"type": "string", "pattern": "(?<!x"}}}), "/properties/p/pattern"),
+        (
+            json!({"type": "object", "required": ["p"], "properties": {"p": {"type": "string", "pattern": "(?<!x"}}}),
+            "/properties/p/pattern",
+        ),
         (json!({"enum": ["abc"], "maxLength": 2}), ""),
         (json!({"allOf": [{"enum": [1, 2]}, {"enum": [3]}]}), ""),
         (json!({"oneOf": [{"type": "integer"}, {"type": "integer"}]}), "/oneOf/0"),
@@ -519,7 +660,10 @@ fn what_cannot_be_met_is_reported() {
     laws(&schema, 30);
     // A pattern that nothing can be made for is met by the document's own example.
     let schema = json!({"type": "string", "pattern": "(?<!x", "examples": ["shown"]});
-    assert!(Generator::new(&schema).is_err() || Generator::new(&schema).is_ok_and(|generator| generator.sample(1, 1) == json!("shown")));
+    assert!(
+        Generator::new(&schema).is_err()
+            || Generator::new(&schema).is_ok_and(|generator| generator.sample(1, 1) == json!("shown"))
+    );
 }
 
 #[test]
@@ -541,6 +685,28 @@ fn seeds_are_mixed_in() {
     assert!(samples.iter().any(|sample| sample["s"] == "from the schema"));
     assert!(samples.iter().all(|sample| generator.is_valid(sample)));
     assert_eq!(generator.minimal(), example);
+}
+
+#[test]
+fn limits_are_put_into_what_the_document_shows() {
+    let schema = json!({"type": "object", "required": ["model", "limit"], "properties": {"model": {"type": "string"}, "limit": {"type": "integer", "maximum": 9}, "deep": {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string", "maxLength": 5}}}}});
+    let example = json!({"model": "known-model", "limit": 3, "deep": {"a": "shown"}});
+    let boundaries = generator(&schema).with_seeds(vec![example]).boundaries();
+    let of =
+        |label: &str| boundaries.iter().find(|boundary| boundary.label == label).map(|boundary| boundary.value.clone());
+    assert_eq!(of("limit/maximum/over"), Some(json!({"model": "known-model", "limit": 10, "deep": {"a": "shown"}})));
+    assert_eq!(
+        of("deep/b/maxLength/at"),
+        Some(json!({"model": "known-model", "limit": 3, "deep": {"a": "shown", "b": "textt"}}))
+    );
+    assert_eq!(of("model/missing"), Some(json!({"limit": 3, "deep": {"a": "shown"}})));
+    assert_eq!(of("deep/absent"), Some(json!({"model": "known-model", "limit": 3})));
+}
+
+#[test]
+fn generators_are_shared_between_threads() {
+    fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
+    shared(&generator(&json!({"type": "string", "pattern": "^a+$"})));
 }
 
 #[test]
@@ -608,18 +774,32 @@ fn read_strictly(parameter: &Parameter, wire: &WireParameter, schema: &Value) ->
     let list = |items: Vec<String>| -> Value {
         match kind {
             "array" => items.iter().map(|item| scalar(item, &schema["items"])).collect(),
-            "object" => {
-                Value::Object(items.chunks(2).map(|pair| (pair[0].clone(), scalar(&pair[1], &schema["properties"][&pair[0]]))).collect())
-            }
+            "object" => Value::Object(
+                items
+                    .chunks(2)
+                    .map(|pair| (pair[0].clone(), scalar(&pair[1], &schema["properties"][&pair[0]])))
+                    .collect(),
+            ),
             _ => scalar(&items.join(","), schema),
         }
     };
     let record = |pairs: Vec<(String, String)>| {
-        Value::Object(pairs.into_iter().map(|(key, value)| { let value = scalar(&value, &schema["properties"][&key]); (key, value) }).collect())
+        Value::Object(
+            pairs
+                .into_iter()
+                .map(|(key, value)| {
+                    let value = scalar(&value, &schema["properties"][&key]);
+                    (key, value)
+                })
+                .collect(),
+        )
     };
     let split = |text: &str, delimiter: &str| -> Vec<String> { text.split(delimiter).map(decode).collect() };
     let named = |text: &str, delimiter: &str| -> Vec<(String, String)> {
-        text.split(delimiter).filter_map(|piece| piece.split_once('=')).map(|(key, value)| (decode(key), decode(value))).collect()
+        text.split(delimiter)
+            .filter_map(|piece| piece.split_once('='))
+            .map(|(key, value)| (decode(key), decode(value)))
+            .collect()
     };
     match wire {
         WireParameter::Path(text) | WireParameter::Header(text) => {
@@ -630,14 +810,31 @@ fn read_strictly(parameter: &Parameter, wire: &WireParameter, schema: &Value) ->
                 (Style::Matrix, true) if kind == "object" => (text.strip_prefix(';').expect("a matrix"), ";"),
                 (Style::Matrix, true) if kind == "array" => {
                     let items = named(text.strip_prefix(';').expect("a matrix"), ";").into_iter();
-                    return list(items.map(|(key, value)| { assert_eq!(key, "p"); value }).collect());
+                    return list(
+                        items
+                            .map(|(key, value)| {
+                                assert_eq!(key, "p");
+                                value
+                            })
+                            .collect(),
+                    );
                 }
                 (Style::Matrix, _) => (text.strip_prefix(";p=").expect("a matrix"), ","),
                 _ => (text.as_str(), ","),
             };
-            let decode_all = |items: Vec<&str>| -> Vec<String> { items.iter().map(|item| if raw { (*item).to_owned() } else { decode(item) }).collect() };
+            let decode_all = |items: Vec<&str>| -> Vec<String> {
+                items.iter().map(|item| if raw { (*item).to_owned() } else { decode(item) }).collect()
+            };
             match (kind, explode) {
-                ("object", true) => record(rest.split(delimiter).filter_map(|piece| piece.split_once('=')).map(|(key, value)| { let pair = decode_all(vec![key, value]); (pair[0].clone(), pair[1].clone()) }).collect()),
+                ("object", true) => record(
+                    rest.split(delimiter)
+                        .filter_map(|piece| piece.split_once('='))
+                        .map(|(key, value)| {
+                            let pair = decode_all(vec![key, value]);
+                            (pair[0].clone(), pair[1].clone())
+                        })
+                        .collect(),
+                ),
                 ("array" | "object", _) => list(decode_all(rest.split(delimiter).collect())),
                 _ => scalar(&decode_all(vec![rest])[0], schema),
             }
@@ -651,13 +848,30 @@ fn read_strictly(parameter: &Parameter, wire: &WireParameter, schema: &Value) ->
             };
             match (kind, style, explode) {
                 ("object", Style::DeepObject, _) => record(
-                    pairs.iter().map(|(key, value)| {
-                        let key = decode(key);
-                        (key.strip_prefix("p[").and_then(|key| key.strip_suffix(']')).expect("brackets").to_owned(), decode(value))
-                    }).collect(),
+                    pairs
+                        .iter()
+                        .map(|(key, value)| {
+                            let key = decode(key);
+                            (
+                                key.strip_prefix("p[")
+                                    .and_then(|key| key.strip_suffix(']'))
+                                    .expect("brackets")
+                                    .to_owned(),
+                                decode(value),
+                            )
+                        })
+                        .collect(),
                 ),
                 ("object", _, true) => record(pairs.iter().map(|(key, value)| (decode(key), decode(value))).collect()),
-                ("array", _, true) => list(pairs.iter().map(|(key, value)| { assert_eq!(decode(key), "p"); decode(value) }).collect()),
+                ("array", _, true) => list(
+                    pairs
+                        .iter()
+                        .map(|(key, value)| {
+                            assert_eq!(decode(key), "p");
+                            decode(value)
+                        })
+                        .collect(),
+                ),
                 ("array", Style::DeepObject, _) => list(pairs.iter().map(|(_, value)| decode(value)).collect()),
                 ("array" | "object", ..) => list(split(&pairs[0].1, delimiter)),
                 _ => scalar(&decode(&pairs[0].1), schema),
@@ -671,12 +885,24 @@ fn every_style_reads_back() {
     use ParameterPlace::{Cookie, Header, Path, Query};
     use Style::{DeepObject, Form, Label, Matrix, PipeDelimited, Simple, SpaceDelimited, TabDelimited};
     let places = [
-        (Path, Simple), (Path, Label), (Path, Matrix), (Query, Form), (Query, SpaceDelimited), (Query, PipeDelimited),
-        (Query, TabDelimited), (Query, DeepObject), (Header, Simple), (Cookie, Form),
+        (Path, Simple),
+        (Path, Label),
+        (Path, Matrix),
+        (Query, Form),
+        (Query, SpaceDelimited),
+        (Query, PipeDelimited),
+        (Query, TabDelimited),
+        (Query, DeepObject),
+        (Header, Simple),
+        (Cookie, Form),
     ];
     let scalars = [
-        json!({"type": "string"}), json!({"type": "integer"}), json!({"type": "number"}), json!({"type": "boolean"}),
-        json!({"type": "string", "format": "date-time"}), json!({"type": "string", "enum": ["a b", "c,d", "e&f=g", "ü"]}),
+        json!({"type": "string"}),
+        json!({"type": "integer"}),
+        json!({"type": "number"}),
+        json!({"type": "boolean"}),
+        json!({"type": "string", "format": "date-time"}),
+        json!({"type": "string", "enum": ["a b", "c,d", "e&f=g", "ü"]}),
     ];
     let mut schemas = scalars.to_vec();
     schemas.extend(scalars.iter().map(|items| json!({"type": "array", "items": items})));
@@ -794,9 +1020,21 @@ fn a_wire_text_is_wrong_only_if_every_reading_is() {
         (json!({"type": "array", "items": {"type": "integer"}, "maxItems": 2}), "1,2,3", false),
         (json!({"enum": ["a", "b"]}), "c", false),
         (json!({"enum": [1, 2]}), "2", true),
-        (json!({"type": "object", "properties": {"R": {"type": "integer"}}, "required": ["R"], "additionalProperties": false}), "R,5", true),
-        (json!({"type": "object", "properties": {"R": {"type": "integer"}}, "required": ["R"], "additionalProperties": false}), "R=5", true),
-        (json!({"type": "object", "properties": {"R": {"type": "integer"}}, "required": ["R"], "additionalProperties": false}), "R,x", false),
+        (
+            json!({"type": "object", "properties": {"R": {"type": "integer"}}, "required": ["R"], "additionalProperties": false}),
+            "R,5",
+            true,
+        ),
+        (
+            json!({"type": "object", "properties": {"R": {"type": "integer"}}, "required": ["R"], "additionalProperties": false}),
+            "R=5",
+            true,
+        ),
+        (
+            json!({"type": "object", "properties": {"R": {"type": "integer"}}, "required": ["R"], "additionalProperties": false}),
+            "R,x",
+            false,
+        ),
         (json!({"anyOf": [{"type": "integer", "minimum": 100}, {"type": "boolean"}]}), "true", true),
         (json!({"anyOf": [{"type": "integer", "minimum": 100}, {"type": "boolean"}]}), "50", false),
         (json!({"type": "string", "format": "uuid"}), "not-a-uuid", false),
@@ -827,7 +1065,10 @@ fn a_wire_text_is_wrong_only_if_every_reading_is() {
 fn content_parameters_are_json() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]});
     for place in [ParameterPlace::Query, ParameterPlace::Header, ParameterPlace::Path] {
-        let parameter = Parameter { encoding: ParameterEncoding::Content("application/json".into()), ..parameter(place, Style::Form, true, &schema) };
+        let parameter = Parameter {
+            encoding: ParameterEncoding::Content("application/json".into()),
+            ..parameter(place, Style::Form, true, &schema)
+        };
         let generator = generator(&schema);
         let wire = encode_parameter(&parameter, &json!({"a": "grün & 100%"})).expect("JSON");
         assert!(wire.to_string().is_ascii());
@@ -859,7 +1100,10 @@ fn media(media_type: &str, schema: Value, part_types: &[(&str, &[&str])]) -> Med
 fn bodies_are_written_in_their_media_type() {
     let value = json!({"a": "x y&z=ü", "n": 5, "list": ["p", "q"], "deep": {"k": 1}});
     let json_body = encode_body(&media("application/merge-patch+json", json!({}), &[]), &value).expect("JSON");
-    assert_eq!((json_body.content_type.as_str(), serde_json::from_slice::<Value>(&json_body.bytes).expect("JSON")), ("application/merge-patch+json", value.clone()));
+    assert_eq!(
+        (json_body.content_type.as_str(), serde_json::from_slice::<Value>(&json_body.bytes).expect("JSON")),
+        ("application/merge-patch+json", value.clone())
+    );
     let form = encode_body(&media("application/x-www-form-urlencoded", json!({}), &[]), &value).expect("a form");
     assert_eq!(form.bytes, "a=x+y%26z%3D%C3%BC&n=5&list=p&list=q&deep=%7B%22k%22%3A1%7D".as_bytes());
     let text = encode_body(&media("text/plain", json!({}), &[]), &json!("hello")).expect("text");
@@ -870,7 +1114,13 @@ fn bodies_are_written_in_their_media_type() {
     assert_eq!(&octets.bytes[..], b"raw");
     let pdf = encode_body(&media("application/pdf", json!({}), &[]), &json!("raw")).expect("a file");
     assert!(pdf.bytes.starts_with(b"%PDF"));
-    for (kind, value) in [("application/x-www-form-urlencoded", json!([1])), ("multipart/form-data", json!("x")), ("text/plain", json!({})), ("application/octet-stream", json!(5)), ("multipart/form-data", json!({"a": null}))] {
+    for (kind, value) in [
+        ("application/x-www-form-urlencoded", json!([1])),
+        ("multipart/form-data", json!("x")),
+        ("text/plain", json!({})),
+        ("application/octet-stream", json!(5)),
+        ("multipart/form-data", json!({"a": null})),
+    ] {
         assert!(encode_body(&media(kind, json!({}), &[]), &value).is_err(), "{kind} {value}");
     }
 }
@@ -902,28 +1152,46 @@ fn multipart_bodies_have_real_files() {
     let schema = json!({"type": "object", "required": ["file"], "properties": {
         "file": {"type": "string", "format": "binary"}, "title": {"type": "string"}, "meta": {"type": "object"}, "tags": {"type": "array", "items": {"type": "string"}}
     }});
-    let media = media("multipart/form-data", schema.clone(), &[("file", &["application/pdf", "text/markdown"]), ("title", &["text/plain"]), ("meta", &["application/json"]), ("tags", &["text/plain"])]);
+    let media = media(
+        "multipart/form-data",
+        schema.clone(),
+        &[
+            ("file", &["application/pdf", "text/markdown"]),
+            ("title", &["text/plain"]),
+            ("meta", &["application/json"]),
+            ("tags", &["text/plain"]),
+        ],
+    );
     let value = json!({"file": "some words", "title": "T\u{e4}st", "meta": {"k": [1]}, "tags": ["a", "b"]});
     let body = encode_body(&media, &value).expect("a body");
     let parts = read_multipart(&body.content_type, &body.bytes);
     assert_eq!(parts.len(), 5);
-    assert_eq!(parts[0].0, "Content-Disposition: form-data; name=\"file\"; filename=\"sample.pdf\"\r\nContent-Type: application/pdf");
+    assert_eq!(
+        parts[0].0,
+        "Content-Disposition: form-data; name=\"file\"; filename=\"sample.pdf\"\r\nContent-Type: application/pdf"
+    );
     assert!(parts[0].1.starts_with(b"%PDF"));
     assert_eq!(parts[1], ("Content-Disposition: form-data; name=\"title\"".into(), "T\u{e4}st".as_bytes().to_vec()));
     assert_eq!(parts[2].1, b"{\"k\":[1]}");
     assert_eq!((parts[3].1.as_slice(), parts[4].1.as_slice()), (b"a".as_slice(), b"b".as_slice()));
     assert_eq!(encode_body(&media, &value), Ok(body));
     // A file that says what it is comes through as it is.
-    let file = FileValue { media_type: "text/markdown".into(), name: "note \"1\".md".into(), content: b"# hi".to_vec() };
+    let file =
+        FileValue { media_type: "text/markdown".into(), name: "note \"1\".md".into(), content: b"# hi".to_vec() };
     let body = encode_body(&media, &json!({"file": file.to_text()})).expect("a body");
     let parts = read_multipart(&body.content_type, &body.bytes);
-    assert_eq!(parts[0].0, "Content-Disposition: form-data; name=\"file\"; filename=\"note %221%22.md\"\r\nContent-Type: text/markdown");
+    assert_eq!(
+        parts[0].0,
+        "Content-Disposition: form-data; name=\"file\"; filename=\"note %221%22.md\"\r\nContent-Type: text/markdown"
+    );
     assert_eq!(parts[0].1, b"# hi");
     // Wrong types of parts.
     let wrong = wrong_part_types(&media, &value);
     assert_eq!(wrong.len(), 2);
     for boundary in wrong {
-        assert!(matches!(&boundary.verdict, Verdict::Invalid(fault) if fault.kind == FaultKind::MediaType && fault.instance == "/file"));
+        assert!(
+            matches!(&boundary.verdict, Verdict::Invalid(fault) if fault.kind == FaultKind::MediaType && fault.instance == "/file")
+        );
         let body = encode_body(&media, &boundary.value).expect("a body");
         assert!(!read_multipart(&body.content_type, &body.bytes)[0].0.contains("application/pdf"));
     }

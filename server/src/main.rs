@@ -15,7 +15,7 @@ use trueline_server::platform::ingest::{PdfReader, serve_pdf_child};
 use trueline_server::platform::serve::{asked_to_stop, base_url, serve, write_ready_file};
 use trueline_server::ragchats;
 
-/// Set as the allocator of the sub-command that the server starts for itself.
+/// The sub-command that the server starts for itself, to read PDFs apart from its own memory.
 const PDF_CHILD: &str = "read-pdf";
 
 /// Runs reference services that keep what their contracts promise.
@@ -273,7 +273,11 @@ fn parse_limit(text: &str) -> Result<(String, u64), String> {
 }
 
 fn format_of(path: &Path) -> DemoFormat {
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) { DemoFormat::Json } else { DemoFormat::Toml }
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        DemoFormat::Json
+    } else {
+        DemoFormat::Toml
+    }
 }
 
 fn render(demo: &ragchats::demo::Demo, format: DemoFormat) -> Result<String, Failure> {

@@ -37,9 +37,18 @@ fn mistakes_are_told_in_words() {
         let (ok, _, error) = output(server(&[&base[..], &arguments[..]].concat()));
         assert!(!ok && error.starts_with("error: ") && error.contains(expected), "{arguments:?}: {error}");
     }
-    let (ok, _, error) = output(server(&["migrate", "--contract", "ragchats", "--database", "postgres://u:hunter2@h/d"]));
+    let (ok, _, error) =
+        output(server(&["migrate", "--contract", "ragchats", "--database", "postgres://u:hunter2@h/d"]));
     assert!(!ok && error.contains("only sqlite: URLs are supported") && !error.contains("hunter2"), "{error}");
-    let (ok, _, error) = output(server(&["serve", "--contract", "ragchats", "--database", "sqlite::memory:", "--limit", "agent-qery=5"]));
+    let (ok, _, error) = output(server(&[
+        "serve",
+        "--contract",
+        "ragchats",
+        "--database",
+        "sqlite::memory:",
+        "--limit",
+        "agent-qery=5",
+    ]));
     assert!(!ok && error.contains("unknown rate class `agent-qery`; did you mean `agent-query`?"), "{error}");
     let (ok, _, error) = output(server(&["serve", "--contract", "nonsense"]));
     assert!(!ok && error.contains("ragchats"), "{error}");
@@ -84,7 +93,8 @@ fn demonstration_data_is_the_same_every_time() {
 fn a_request_to_stop_ends_the_program_well() {
     let folder = tempfile::tempdir().unwrap();
     let ready = folder.path().join("ready");
-    let mut command = server(&["serve", "--contract", "ragchats", "--listen", "127.0.0.1:0", "--data-dir", text(folder.path())]);
+    let mut command =
+        server(&["serve", "--contract", "ragchats", "--listen", "127.0.0.1:0", "--data-dir", text(folder.path())]);
     command.args(["--ready-file", text(&ready), "--log-format", "json"]).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let started = Instant::now();

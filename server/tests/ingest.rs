@@ -26,7 +26,10 @@ async fn an_uploaded_pdf_goes_through_its_states_and_is_found() {
     // Nothing to process: done at once, so that the agent is not blocked for ever.
     world.service.run_due_jobs().await.unwrap();
     let empty = world.read_source(&alice, &source).await;
-    assert_eq!((empty.text("/status"), &empty.body["progressPercentage"], &empty.body["documentCount"]), ("completed", &json!(100), &json!(0)));
+    assert_eq!(
+        (empty.text("/status"), &empty.body["progressPercentage"], &empty.body["documentCount"]),
+        ("completed", &json!(100), &json!(0))
+    );
     assert_eq!((&empty.body["agentCount"], empty.text("/lastSyncAt")), (&json!(1), "2024-03-31T23:00:00Z"));
     assert_eq!(world.ask(&agent, &alice, "gears").await.status, 200);
 
@@ -36,7 +39,10 @@ async fn an_uploaded_pdf_goes_through_its_states_and_is_found() {
     assert_eq!(world.ask(&agent, &alice, "gears").await.failure(), (503, "agent_not_ready"));
     world.service.run_due_jobs().await.unwrap();
     let done = world.read_source(&alice, &source).await;
-    assert_eq!((done.text("/status"), &done.body["documentCount"], &done.body["statusMessage"]), ("completed", &json!(1), &Value::Null));
+    assert_eq!(
+        (done.text("/status"), &done.body["documentCount"], &done.body["statusMessage"]),
+        ("completed", &json!(1), &Value::Null)
+    );
     let answer = world.ask(&agent, &alice, "How often do gears need oil?").await;
     assert_eq!(answer.text("/response"), "According to gears.pdf: Planetary gears need oil every 500 hours.");
 
@@ -82,7 +88,10 @@ async fn bad_files_are_refused_or_fail_with_a_reason_and_block_nobody() {
     let agent = world.agent_on(&alice, &[&source]).await;
     world.service.run_due_jobs().await.unwrap();
     let failed = world.read_source(&alice, &source).await;
-    assert_eq!((failed.text("/status"), failed.text("/statusMessage")), ("failed", "bad.pdf: the file could not be read as PDF"));
+    assert_eq!(
+        (failed.text("/status"), failed.text("/statusMessage")),
+        ("failed", "bad.pdf: the file could not be read as PDF")
+    );
     assert_eq!(world.ask(&agent, &alice, "x").await.status, 200);
 
     assert_eq!(world.upload(&source, &alice, "good.txt", "text/plain", "Good text.").await.status, 202);
@@ -97,7 +106,11 @@ async fn sources_without_a_connector_fail_and_their_secrets_are_not_kept() {
     let world = World::new().await;
     let alice = world.token("alice").await;
     for (source_type, config, reason) in [
-        ("postgres", json!({"host": "db", "password": "hunter2"}), "This server has no connector for postgres sources."),
+        (
+            "postgres",
+            json!({"host": "db", "password": "hunter2"}),
+            "This server has no connector for postgres sources.",
+        ),
         ("notion", json!({"accessToken": "hunter2"}), "This server has no connector for notion sources."),
         (
             "web",
@@ -163,7 +176,10 @@ async fn processing_that_a_crash_interrupted_is_taken_up_at_the_next_start() {
     let source = world.source(&alice, "pdf", json!({})).await;
     world.upload(&source, &alice, "a.md", "text/markdown", "# Springs\n\nSprings last.").await;
     // What a server leaves behind that dies in the middle of the job.
-    sqlx::query("UPDATE jobs SET state = 'running', attempts = 1").execute(world.service.store().reader()).await.unwrap();
+    sqlx::query("UPDATE jobs SET state = 'running', attempts = 1")
+        .execute(world.service.store().reader())
+        .await
+        .unwrap();
     drop(world);
 
     let world = World::with(|builder| builder.database(&url)).await;
@@ -214,7 +230,10 @@ async fn pdfs_are_read_in_a_process_of_their_own() {
     world.upload(&source, &alice, "deep.pdf", "application/pdf", deep).await;
     world.service.run_due_jobs().await.unwrap();
     let partly = world.read_source(&alice, &source).await;
-    assert_eq!((partly.text("/status"), partly.text("/statusMessage")), ("completed", "deep.pdf: the file could not be read as PDF"));
+    assert_eq!(
+        (partly.text("/status"), partly.text("/statusMessage")),
+        ("completed", "deep.pdf: the file could not be read as PDF")
+    );
 
     let world = World::with(|builder| builder.pdf_reader(reader(&["no-such-command"]))).await;
     let alice = world.token("alice").await;

@@ -25,7 +25,10 @@ async fn a_session_from_login_to_logout() {
     let (access, refresh) = (login.text("/access"), login.text("/refresh"));
     assert_eq!(world.get("/agents/", access).await.status, 200);
     assert_eq!(world.get("/agents/", refresh).await.failure(), (401, "invalid_token"));
-    assert_eq!(world.post("/auth/token/refresh/", "", json!({"refresh": access})).await.failure(), (401, "invalid_token"));
+    assert_eq!(
+        world.post("/auth/token/refresh/", "", json!({"refresh": access})).await.failure(),
+        (401, "invalid_token")
+    );
 
     // Issued at .500 of a second; the token counts from the second's beginning.
     world.clock.advance(Duration::from_millis(3_599_499));
@@ -68,8 +71,14 @@ async fn credentials_that_are_no_good_are_told_apart() {
     assert_eq!(world.ask(&world.agent("a"), &demo.tokens.expired, "warranty").await.failure(), (401, "token_expired"));
 
     assert_eq!(world.ask(&world.agent("a"), &demo.agent_keys.good, "warranty").await.status, 200);
-    assert_eq!(world.ask(&world.agent("a"), &demo.agent_keys.revoked, "warranty").await.failure(), (401, "invalid_api_key"));
-    assert_eq!(world.ask(&world.agent("a"), &demo.agent_keys.good[..42], "warranty").await.failure(), (401, "invalid_api_key"));
+    assert_eq!(
+        world.ask(&world.agent("a"), &demo.agent_keys.revoked, "warranty").await.failure(),
+        (401, "invalid_api_key")
+    );
+    assert_eq!(
+        world.ask(&world.agent("a"), &demo.agent_keys.good[..42], "warranty").await.failure(),
+        (401, "invalid_api_key")
+    );
     assert_eq!(world.ask(&world.agent("a"), "", "warranty").await.failure(), (401, "invalid_token"));
     let foreign = world.ask(&world.agent("a"), &demo.agent_keys.foreign, "warranty").await;
     assert_eq!(foreign.failure(), (404, "agent_not_found"));
@@ -116,7 +125,8 @@ async fn what_is_not_there_and_what_is_not_yours_look_alike() {
     assert_eq!(changed.failure(), (403, "permission_denied"));
     assert_eq!(world.get(&format!("/agents/{}/", a.agent), &victor).await.status, 200);
 
-    let unknown_source = json!({"name": "x", "organizationId": a.id, "dataSourceIds": [world.demo.organizations["b"].data_source]});
+    let unknown_source =
+        json!({"name": "x", "organizationId": a.id, "dataSourceIds": [world.demo.organizations["b"].data_source]});
     assert_eq!(world.post("/agents/", &alice, unknown_source).await.failure(), (404, "data_source_not_found"));
     let query = |extra: Value| {
         let mut body = json!({"message": "x"});
@@ -128,7 +138,9 @@ async fn what_is_not_there_and_what_is_not_yours_look_alike() {
     assert_eq!(answer.failure(), (404, "conversation_not_found"));
     let answer = world.post(&path, &alice, query(json!({"dataSourceIds": [nowhere]}))).await;
     assert_eq!(answer.failure(), (404, "data_source_not_found"));
-    for (method, path) in [(Method::GET, "/agents"), (Method::GET, "/"), (Method::PUT, "/agents/"), (Method::GET, "/nope/")] {
+    for (method, path) in
+        [(Method::GET, "/agents"), (Method::GET, "/"), (Method::PUT, "/agents/"), (Method::GET, "/nope/")]
+    {
         assert_eq!(world.call(method, path, &alice, Value::Null).await.failure(), (404, "not_found"), "{path}");
     }
 }
@@ -146,13 +158,19 @@ async fn an_agent_and_its_source_from_creation_to_deletion() {
     let agent = json!({"name": "Desk", "organizationId": organization, "dataSourceIds": [source]});
     let agent = world.post("/agents/", &alice, agent).await;
     assert_eq!(agent.status, 201, "{agent:?}");
-    assert_eq!((agent.text("/model"), &agent.body["temperature"], &agent.body["maxTokens"]), ("gpt-4o", &json!(0.7), &json!(1000)));
+    assert_eq!(
+        (agent.text("/model"), &agent.body["temperature"], &agent.body["maxTokens"]),
+        ("gpt-4o", &json!(0.7), &json!(1000))
+    );
     assert_eq!((agent.text("/createdAt"), &agent.body["dataSourceCount"]), ("2024-03-31T23:00:00Z", &json!(1)));
     let id = agent.text("/id").to_owned();
     let path = format!("/agents/{id}/query/");
     let not_ready = world.post(&path, &alice, json!({"message": "x"})).await;
     assert_eq!(not_ready.failure(), (503, "agent_not_ready"));
-    assert_eq!((not_ready.text("/details/agent_id"), &not_ready.body["details"]["retry_after"]), (id.as_str(), &json!(5)));
+    assert_eq!(
+        (not_ready.text("/details/agent_id"), &not_ready.body["details"]["retry_after"]),
+        (id.as_str(), &json!(5))
+    );
 
     let uploaded = world.upload(&source, &alice, "oil.md", "text/markdown", "# Oil\n\nChains need oil weekly.").await;
     assert_eq!((uploaded.status, uploaded.text("/status")), (202, "processing"), "{uploaded:?}");
@@ -160,12 +178,16 @@ async fn an_agent_and_its_source_from_creation_to_deletion() {
     assert_eq!((image.failure(), image.text("/details/field")), ((400, "invalid_field"), "file"));
     world.service.run_due_jobs().await.unwrap();
     let done = world.get(&format!("/data-sources/{source}/"), &alice).await;
-    assert_eq!((done.text("/status"), &done.body["documentCount"], &done.body["agentCount"]), ("completed", &json!(1), &json!(1)));
+    assert_eq!(
+        (done.text("/status"), &done.body["documentCount"], &done.body["agentCount"]),
+        ("completed", &json!(1), &json!(1))
+    );
     let completed = world.get("/data-sources/?status=completed", &alice).await;
     assert_eq!(completed.body.as_array().unwrap().len(), 2);
     assert_eq!(world.get("/data-sources/?status=failed", &alice).await.body, json!([]));
 
-    let answer = world.post(&path, &alice, json!({"message": "When do chains need oil?", "dataSourceIds": [source]})).await;
+    let answer =
+        world.post(&path, &alice, json!({"message": "When do chains need oil?", "dataSourceIds": [source]})).await;
     assert_eq!(answer.text("/response"), "According to oil.md: Oil Chains need oil weekly.");
     let metadata = &answer.body["metadata"];
     let total = metadata["retrievalTime"].as_i64().unwrap() + metadata["generationTime"].as_i64().unwrap();
@@ -190,7 +212,9 @@ async fn an_agent_and_its_source_from_creation_to_deletion() {
     assert_eq!((patched.status, patched.text("/name"), patched.text("/model")), (200, "New name", "gpt-4o"));
     let synced = world.call(Method::POST, &format!("/data-sources/{source}/sync/"), &alice, Value::Null).await;
     assert_eq!((synced.status, synced.text("/status")), (202, "pending"));
-    for (path, code) in [(format!("/data-sources/{source}/"), "data_source_not_found"), (format!("/agents/{id}/"), "agent_not_found")] {
+    for (path, code) in
+        [(format!("/data-sources/{source}/"), "data_source_not_found"), (format!("/agents/{id}/"), "agent_not_found")]
+    {
         assert_eq!(world.call(Method::DELETE, &path, &alice, Value::Null).await.status, 204);
         assert_eq!(world.call(Method::DELETE, &path, &alice, Value::Null).await.failure(), (404, code));
         assert_eq!(world.get(&path, &alice).await.failure(), (404, code));
@@ -218,11 +242,18 @@ async fn wrong_requests_are_told_what_is_wrong() {
     let path = format!("/agents/{}/query/", world.agent("a"));
     assert_eq!(world.post(&path, &alice, json!({})).await.failure(), (400, "missing_field"));
     assert_eq!(world.post(&path, &alice, json!({"message": ""})).await.failure(), (400, "invalid_field"));
-    assert_eq!(world.post(&path, &alice, json!({"message": "x".repeat(10_001)})).await.failure(), (400, "invalid_field"));
+    assert_eq!(
+        world.post(&path, &alice, json!({"message": "x".repeat(10_001)})).await.failure(),
+        (400, "invalid_field")
+    );
     let odd = world.get("/agents/?organization=nonsense", &alice).await;
     assert_eq!(odd.failure(), (400, "invalid_field"));
-    assert_eq!(world.get(&format!("/analytics/agents/{}/?period=year", world.agent("a")), &alice).await.failure(), (400, "invalid_field"));
-    let text = Request::post("/agents/").header("authorization", format!("Bearer {alice}")).body(Body::from("{")).unwrap();
+    assert_eq!(
+        world.get(&format!("/analytics/agents/{}/?period=year", world.agent("a")), &alice).await.failure(),
+        (400, "invalid_field")
+    );
+    let text =
+        Request::post("/agents/").header("authorization", format!("Bearer {alice}")).body(Body::from("{")).unwrap();
     assert_eq!(world.send(text).await.failure(), (400, "validation_error"));
 }
 
@@ -232,7 +263,10 @@ async fn limits_count_by_class_and_key_and_recover_on_time() {
     let (dave, dora) = (world.token("dave").await, world.token("dora").await);
     for left in (0..5).rev() {
         let answer = world.get("/agents/", &dave).await;
-        assert_eq!((answer.status, answer.number("x-ratelimit-limit"), answer.number("x-ratelimit-remaining")), (200, 5, left));
+        assert_eq!(
+            (answer.status, answer.number("x-ratelimit-limit"), answer.number("x-ratelimit-remaining")),
+            (200, 5, left)
+        );
         assert_eq!(answer.number("x-ratelimit-reset"), 1_711_926_001 + 3_600);
     }
     world.clock.advance(Duration::from_secs(600));
@@ -258,7 +292,10 @@ async fn queries_count_by_agent_whoever_asks() {
     for n in 0..60 {
         let token = if n % 2 == 0 { &dave } else { key };
         let answer = world.ask(&world.agent("c"), token, "warranty").await;
-        assert_eq!((answer.status, answer.number("x-ratelimit-limit"), answer.number("x-ratelimit-remaining")), (200, 60, 59 - n));
+        assert_eq!(
+            (answer.status, answer.number("x-ratelimit-limit"), answer.number("x-ratelimit-remaining")),
+            (200, 60, 59 - n)
+        );
     }
     let limited = world.ask(&world.agent("c"), key, "warranty").await;
     assert_eq!(limited.failure(), (429, "rate_limit_exceeded"));
@@ -277,10 +314,16 @@ async fn the_quota_ends_with_the_month() {
     }
     let over = world.ask(&world.agent("d"), &world.demo.agent_keys.quota, "warranty").await;
     assert_eq!(over.failure(), (429, "quota_exceeded"));
-    assert_eq!(over.body["details"], json!({"limit": 5, "used": 5, "window": "month", "reset_at": "2024-04-01T00:00:00Z"}));
+    assert_eq!(
+        over.body["details"],
+        json!({"limit": 5, "used": 5, "window": "month", "reset_at": "2024-04-01T00:00:00Z"})
+    );
     assert_eq!(over.number("x-ratelimit-remaining"), 54);
     world.clock.advance(Duration::from_millis(3_599_499));
-    assert_eq!(world.ask(&world.agent("d"), &world.demo.agent_keys.quota, "warranty").await.failure(), (429, "quota_exceeded"));
+    assert_eq!(
+        world.ask(&world.agent("d"), &world.demo.agent_keys.quota, "warranty").await.failure(),
+        (429, "quota_exceeded")
+    );
     world.clock.advance(Duration::from_millis(1));
     assert_eq!(world.ask(&world.agent("d"), &world.demo.agent_keys.quota, "warranty").await.status, 200);
 }
@@ -358,7 +401,10 @@ async fn settings_decide_how_an_agent_answers() {
 
     world.clock.advance(Duration::from_secs(60));
     let hidden = patch(json!({"showSources": false, "sourceDisplayMode": "footer"})).await;
-    assert_eq!((hidden.status, hidden.text("/updatedAt"), hidden.text("/createdAt")), (200, "2024-03-31T23:01:00Z", "2024-03-31T23:00:00Z"));
+    assert_eq!(
+        (hidden.status, hidden.text("/updatedAt"), hidden.text("/createdAt")),
+        (200, "2024-03-31T23:01:00Z", "2024-03-31T23:00:00Z")
+    );
     assert_eq!(world.ask(&agent, &alice, "warranty").await.body["sources"], json!([]));
     patch(json!({"showSources": true})).await;
     assert_eq!(world.ask(&agent, &alice, "warranty").await.text("/sources/0/displayMode"), "footer");
@@ -400,4 +446,23 @@ async fn a_panic_is_an_internal_error_and_nothing_is_left_of_it() {
         assert!(!answer.text("/message").contains("purpose"));
     }
     assert_eq!(world.get(&format!("/agents/{agent}/conversations/"), &erin).await.body, json!([]));
+}
+
+#[tokio::test]
+async fn odd_text_is_kept_as_it_was_sent() {
+    let world = World::new().await;
+    let alice = world.token("alice").await;
+    let organization = world.demo.organizations["a"].id;
+    for name in ["", " ", "a\u{0}b", "'; DROP TABLE agents; --", "\u{202e}\u{1F600}é\u{feff}", "\n\t\\\""] {
+        let created = world.post("/agents/", &alice, json!({"name": name, "organizationId": organization})).await;
+        assert_eq!((created.status, created.text("/name")), (201, name));
+        let path = format!("/agents/{}/", created.text("/id"));
+        assert_eq!(world.get(&path, &alice).await.text("/name"), name);
+        let patched = world.call(Method::PATCH, &path, &alice, json!({"description": name})).await;
+        assert_eq!((patched.text("/description"), patched.text("/name")), (name, name));
+        if !name.is_empty() {
+            let answer = world.ask(created.text("/id"), &alice, name).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
 }

@@ -149,8 +149,11 @@ impl Layer {
         if self.fault.name != "expired-token-accepted" {
             return;
         }
-        let Some(login) = incoming.bearer().and_then(|token| self.memory.seen().logins.get(token).cloned()) else { return };
-        let request = http::Request::post("/auth/login/").header(CONTENT_TYPE, "application/json").body(Body::from(login));
+        let Some(login) = incoming.bearer().and_then(|token| self.memory.seen().logins.get(token).cloned()) else {
+            return;
+        };
+        let request =
+            http::Request::post("/auth/login/").header(CONTENT_TYPE, "application/json").body(Body::from(login));
         let Ok(mut request) = request else { return };
         *request.extensions_mut() = incoming.parts.extensions.clone();
         let Ok(response) = self.inner.clone().oneshot(request).await;
@@ -450,7 +453,8 @@ pub const FAULTS: &[Fault] = &[
         name: "details-of-another-shape",
         check: "error.details",
         how: How::Response(|_, outgoing, _| {
-            outgoing.change_error("missing_field", |body| body["details"] = json!({"fields": body["details"]["field"]}));
+            outgoing
+                .change_error("missing_field", |body| body["details"] = json!({"fields": body["details"]["field"]}));
         }),
     },
     Fault {
@@ -486,7 +490,8 @@ pub const FAULTS: &[Fault] = &[
         name: "open-operation",
         check: "auth.required",
         how: How::Answer(|incoming, _| {
-            let open = incoming.is(&Method::GET, "/data-sources/") && !incoming.parts.headers.contains_key(AUTHORIZATION);
+            let open =
+                incoming.is(&Method::GET, "/data-sources/") && !incoming.parts.headers.contains_key(AUTHORIZATION);
             open.then(|| Outgoing::new(StatusCode::OK, &json!([])))
         }),
     },
@@ -534,7 +539,8 @@ pub const FAULTS: &[Fault] = &[
         check: "auth.rejects-revoked",
         how: How::Request(|incoming, memory| {
             let seen = memory.seen();
-            if incoming.bearer().is_some() && incoming.bearer() == seen.revoked_key.as_deref()
+            if incoming.bearer().is_some()
+                && incoming.bearer() == seen.revoked_key.as_deref()
                 && let Some(good) = seen.good_key.clone()
             {
                 incoming.set_bearer(&good);
@@ -566,7 +572,10 @@ pub const FAULTS: &[Fault] = &[
         check: "auth.token-kind",
         how: How::Request(|incoming, memory| {
             let is_key = incoming.bearer().is_some_and(|key| Some(key) == memory.seen().good_key.as_deref());
-            if is_key && !incoming.is_query() && let Some(token) = memory.token_of("alice@demo.example.com") {
+            if is_key
+                && !incoming.is_query()
+                && let Some(token) = memory.token_of("alice@demo.example.com")
+            {
                 incoming.set_bearer(&token);
             }
         }),
@@ -592,7 +601,8 @@ pub const FAULTS: &[Fault] = &[
         check: "scope.enforced",
         how: How::Request(|incoming, memory| {
             let victor = memory.token_of("victor@demo.example.com");
-            if victor.is_some() && incoming.bearer() == victor.as_deref()
+            if victor.is_some()
+                && incoming.bearer() == victor.as_deref()
                 && let Some(token) = memory.token_of("alice@demo.example.com")
             {
                 incoming.set_bearer(&token);
@@ -741,7 +751,9 @@ pub const FAULTS: &[Fault] = &[
         check: "input.accepts-valid",
         how: How::Answer(|incoming, _| {
             let long = incoming.is(&Method::POST, "/agents/")
-                && incoming.json().is_some_and(|body| body["name"].as_str().is_some_and(|name| name.chars().count() == 255));
+                && incoming
+                    .json()
+                    .is_some_and(|body| body["name"].as_str().is_some_and(|name| name.chars().count() == 255));
             let details = json!({"field": "name", "reason": "too long"});
             long.then(|| Outgoing::error(StatusCode::BAD_REQUEST, "invalid_field", details))
         }),
@@ -789,7 +801,8 @@ pub const FAULTS: &[Fault] = &[
         name: "bad-filter-ignored",
         check: "input.rejects-invalid",
         how: How::Request(|incoming, _| {
-            if incoming.is(&Method::GET, "/agents/") && incoming.parts.uri.query().is_some_and(|query| query.len() < 40) {
+            if incoming.is(&Method::GET, "/agents/") && incoming.parts.uri.query().is_some_and(|query| query.len() < 40)
+            {
                 incoming.parts.uri = http::Uri::from_static("/agents/");
             }
         }),
@@ -808,7 +821,10 @@ pub const FAULTS: &[Fault] = &[
         check: "input.rejects-invalid",
         how: How::Response(|incoming, outgoing, memory| {
             let missing = outgoing.parts.status == StatusCode::NOT_FOUND && incoming.parts.method == Method::GET;
-            if missing && incoming.is_agent() && let Some(agent) = memory.seen().agent.clone() {
+            if missing
+                && incoming.is_agent()
+                && let Some(agent) = memory.seen().agent.clone()
+            {
                 outgoing.parts.status = StatusCode::OK;
                 outgoing.body = agent.to_string().into();
             }
@@ -835,7 +851,8 @@ pub const FAULTS: &[Fault] = &[
         check: "input.read-only-ignored",
         how: How::Response(|incoming, outgoing, _| {
             let wanted = incoming.json().and_then(|body| body.get("id").cloned());
-            if incoming.is(&Method::POST, "/agents/") && outgoing.parts.status == StatusCode::CREATED
+            if incoming.is(&Method::POST, "/agents/")
+                && outgoing.parts.status == StatusCode::CREATED
                 && let Some(id) = wanted
             {
                 outgoing.change(|body| body["id"] = id);

@@ -48,14 +48,14 @@ pub async fn ragchats(fault: Option<Fault>) -> Result<Ragchats, Box<dyn std::err
         if let How::Promise(change) = fault.how {
             change(&mut profile);
         }
-        router = faults::wrap(router, fault, Keys {
-            good: demo.agent_keys.good.clone(),
-            revoked: demo.agent_keys.revoked.clone(),
-        });
+        router = faults::wrap(
+            router,
+            fault,
+            Keys { good: demo.agent_keys.good.clone(), revoked: demo.agent_keys.revoked.clone() },
+        );
     }
     let hands = clock.clone();
-    let target =
-        InProcessTarget::new(router).with_clock(move || hands.now_ms(), move |by| clock.advance(by));
+    let target = InProcessTarget::new(router).with_clock(move || hands.now_ms(), move |by| clock.advance(by));
     Ok(Ragchats { target, profile })
 }
 

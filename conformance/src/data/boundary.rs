@@ -31,6 +31,12 @@ const DEPTH: usize = 8;
 const LONGEST_TEXT: u64 = 70_000;
 const LONGEST_LIST: u64 = 1_100;
 
+/// So many ways to break a subschema are tried.
+const MOST_WAYS: usize = 400;
+
+/// Keeps the choices of faults apart from those of samples.
+const FAULT_STREAM: u64 = 0x1000;
+
 /// The name of a member that no contract has.
 const STRANGER: &str = "unexpectedMember";
 
@@ -59,10 +65,11 @@ impl Change {
     }
 }
 
-/// Every limit of the schema, up to `most`.
-pub(crate) fn boundaries(engine: &Engine, most: usize) -> Vec<Boundary> {
+/// Every limit of the schema, up to `most`. `shown` is a valid value of the document; limits are put into it where they fit.
+pub(crate) fn boundaries(engine: &Engine, shown: Option<&Value>, most: usize) -> Vec<Boundary> {
     let mut walk = Walk {
         engine,
+        shown: shown.is_some(),
         most,
         found: Vec::new(),
         labels: HashSet::new(),
@@ -70,7 +77,7 @@ pub(crate) fn boundaries(engine: &Engine, most: usize) -> Vec<Boundary> {
         visits: HashMap::new(),
         stack: Vec::new(),
     };
-    walk.explore(engine.graph.root, "", &|value, _| value);
+    walk.explore(engine.graph.root, "", shown, &|value, _| value);
     // Last, so that a limit that happens to be the plainest value keeps its own name.
     walk.offer("", Change::valid("minimal", engine.minimal()), &|value, _| value);
     walk.offer("", Change::valid("maximal", engine.maximal()), &|value, _| value);
@@ -80,9 +87,9 @@ pub(crate) fn boundaries(engine: &Engine, most: usize) -> Vec<Boundary> {
 /// One fault in a random valid value.
 pub(crate) fn invalid(generator: &Generator, seed: u64, index: u64) -> Option<Boundary> {
     let engine = &generator.engine;
-    let mut rng = Rng::new(seed, index, 0x6661_756c_74);
+    let mut rng = Rng::new(seed, index, FAULT_STREAM);
     for attempt in 0..4 {
-        let mut making = Making::traced(Rng::new(seed, index, 0x1000 + attempt), Mode::Random);
+        let mut making = Making::traced(Rng::new(seed, index, FAULT_STREAM + 1 + attempt), Mode::Random);
         let value = engine.make(engine.graph.root, &mut making);
         let Some(trace) = making.trace.filter(|trace| !trace.is_empty() && engine.is_valid(&value)) else { continue };
         for _ in 0..6 {
@@ -102,7 +109,7 @@ pub(crate) fn invalid(generator: &Generator, seed: u64, index: u64) -> Option<Bo
         }
     }
     let faults = generator.faults.get_or_init(|| {
-        let all = boundaries(engine, SOME_BOUNDARIES).into_iter();
+        let all = boundaries(engine, generator.seeds.first(), SOME_BOUNDARIES).into_iter();
         all.filter(|boundary| boundary.verdict != Verdict::Valid).collect()
     });
     rng.pick(faults).cloned()
@@ -112,6 +119,9 @@ pub(crate) fn invalid(generator: &Generator, seed: u64, index: u64) -> Option<Bo
 pub(crate) fn ways_to_break(engine: &Engine, node: NodeId, value: &Value, depth: usize) -> Vec<Value> {
     let mut found = Vec::new();
     for id in leaves(engine, node, 4) {
+        if found.len() > MOST_WAYS {
+            break;
+        }
         let Node::Leaf(leaf) = &engine.graph.nodes[id] else { continue };
         let own = changes(engine, id, leaf, value).into_iter().filter(|change| change.intent != Intent::Valid);
         found.extend(own.map(|change| change.value));
@@ -120,6 +130,9 @@ pub(crate) fn ways_to_break(engine: &Engine, node: NodeId, value: &Value, depth:
         }
         if let (Value::Object(map), true) = (value, leaf.types & OBJECT != 0) {
             for member in &leaf.object.members {
+                if found.len() > MOST_WAYS {
+                    break;
+                }
                 let current = match map.get(&member.name) {
                     Some(current) => current.clone(),
                     None => engine.make(member.node, &mut Making::new(Rng::new(3, 0, 0), Mode::Minimal)),
@@ -168,11 +181,24 @@ fn replaced(value: &Value, pointer: &str, part: Value) -> Option<Value> {
     Some(value)
 }
 
-/// Puts a part into its surroundings; the flag asks for rich ones.
-type Wrap<'w> = &'w dyn Fn(Value, bool) -> Value;
+/// What a part is put into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Around {
+    /// The document's example: a server may ask for more than the schema says, and an example has it.
+    Shown,
+    /// Required parts only.
+    Poor,
+    /// All parts.
+    Rich,
+}
+
+/// Puts a part into its surroundings.
+type Wrap<'w> = &'w dyn Fn(Value, Around) -> Value;
 
 struct Walk<'e> {
     engine: &'e Engine,
+    /// Whether the document shows a value.
+    shown: bool,
     most: usize,
     found: Vec<Boundary>,
     labels: HashSet<String>,
@@ -184,16 +210,17 @@ struct Walk<'e> {
 }
 
 impl Walk<'_> {
-    /// Takes a change into the list if it is what it was meant to be.
-    fn offer(&mut self, at: &str, change: Change, wrap: Wrap<'_>) {
+    /// Takes a change into the list if it is what it was meant to be, and tells whether it is.
+    fn offer(&mut self, at: &str, change: Change, wrap: Wrap<'_>) -> bool {
         if self.found.len() >= self.most {
-            return;
+            return true;
         }
-        for rich in [false, true] {
-            let value = wrap(change.value.clone(), rich);
+        let shown = self.shown.then_some(Around::Shown);
+        for around in shown.into_iter().chain([Around::Poor, Around::Rich]) {
+            let value = wrap(change.value.clone(), around);
             let Some(verdict) = self.engine.settle(&value, change.intent) else { continue };
             if !self.known.insert(value.to_string()) {
-                return;
+                return true;
             }
             let label = if at.is_empty() { change.label } else { format!("{at}/{}", change.label) };
             let mut unique = label.clone();
@@ -203,22 +230,26 @@ impl Walk<'_> {
                 unique = format!("{label} #{number}");
             }
             self.found.push(Boundary { value, verdict, label: unique });
-            return;
+            return true;
         }
+        false
     }
 
-    fn explore(&mut self, id: NodeId, at: &str, wrap: Wrap<'_>) {
+    fn explore(&mut self, id: NodeId, at: &str, shown: Option<&Value>, wrap: Wrap<'_>) {
         if self.found.len() >= self.most || !self.engine.graph.lives(id) {
             return;
         }
         match &self.engine.graph.nodes[id] {
             Node::Never(_) => {}
-            Node::Choice(choice) => self.explore_choice(choice, at, wrap),
+            Node::Choice(choice) => self.explore_choice(choice, at, shown, wrap),
             Node::Leaf(leaf) => {
                 let visits = self.visits.entry(id).or_default();
                 *visits += 1;
                 let first = *visits == 1;
-                let value = self.engine.make(id, &mut Making::new(Rng::new(5, 0, 0), Mode::Minimal));
+                let value = match shown.filter(|shown| type_of(shown) & leaf.types != 0) {
+                    Some(shown) => shown.clone(),
+                    None => self.engine.make(id, &mut Making::new(Rng::new(5, 0, 0), Mode::Minimal)),
+                };
                 let mut changes = changes(self.engine, id, leaf, &value);
                 if !first {
                     // The limits are known; what is left is whether they are kept at this place too.
@@ -233,15 +264,15 @@ impl Walk<'_> {
                 }
                 if first && !self.stack.contains(&id) && self.stack.len() < DEPTH {
                     self.stack.push(id);
-                    self.explore_members(id, leaf, at, wrap);
-                    self.explore_items(id, leaf, at, wrap);
+                    self.explore_members(id, leaf, at, shown, wrap);
+                    self.explore_items(id, leaf, at, shown, wrap);
                     self.stack.pop();
                 }
             }
         }
     }
 
-    fn explore_choice(&mut self, choice: &Choice, at: &str, wrap: Wrap<'_>) {
+    fn explore_choice(&mut self, choice: &Choice, at: &str, shown: Option<&Value>, wrap: Wrap<'_>) {
         let join = |label: &str| if at.is_empty() { label.to_owned() } else { format!("{at}/{label}") };
         let alive = choice.branches.iter().filter(|(_, id)| self.engine.graph.lives(*id)).count();
         for (label, value) in strange_values() {
@@ -250,7 +281,7 @@ impl Walk<'_> {
         for (label, id) in &choice.branches {
             // With one way left there is nothing to tell apart.
             let at = if alive == 1 { at.to_owned() } else { join(label) };
-            self.explore(*id, &at, wrap);
+            self.explore(*id, &at, shown, wrap);
         }
         if choice.keyword == "oneOf" {
             let mut pairs = 0;
@@ -271,7 +302,7 @@ impl Walk<'_> {
         }
     }
 
-    fn explore_members(&mut self, id: NodeId, leaf: &Leaf, at: &str, wrap: Wrap<'_>) {
+    fn explore_members(&mut self, id: NodeId, leaf: &Leaf, at: &str, shown: Option<&Value>, wrap: Wrap<'_>) {
         if leaf.usual & OBJECT == 0 || leaf.values.is_some() {
             return;
         }
@@ -281,19 +312,37 @@ impl Walk<'_> {
             _ => Map::new(),
         };
         let (poor, rich) = (object(Mode::Minimal), object(Mode::Maximal));
+        let shown = shown.and_then(Value::as_object);
+        let full = match shown {
+            Some(shown) => {
+                let mut full = rich.clone();
+                full.extend(shown.iter().map(|(name, value)| (name.clone(), value.clone())));
+                full
+            }
+            None => rich.clone(),
+        };
+        let base = |around: Around| match (around, shown) {
+            (Around::Shown, Some(shown)) => shown.clone(),
+            (Around::Shown | Around::Poor, _) => poor.clone(),
+            (Around::Rich, _) => rich.clone(),
+        };
         let join = |label: &str| if at.is_empty() { escape(label) } else { format!("{at}/{}", escape(label)) };
         for member in &leaf.object.members {
-            let mut less = rich.clone();
-            if !member.required && less.shift_remove(&member.name).is_some() {
-                let change = Change::valid(format!("{}/absent", escape(&member.name)), Value::Object(less));
-                self.offer(at, change, wrap);
+            let name = &member.name;
+            if !member.required && rich.contains_key(name) {
+                // With the values that the document shows, or, where those do not go together, without them.
+                let _ = [&full, &rich].into_iter().any(|whole| {
+                    let mut less = whole.clone();
+                    less.shift_remove(name);
+                    self.offer(at, Change::valid(format!("{}/absent", escape(name)), Value::Object(less)), wrap)
+                });
             }
-            let inside = |value: Value, full: bool| {
-                let mut map = if full { rich.clone() } else { poor.clone() };
-                engine.add_member(leaf, &mut map, &member.name, value);
-                wrap(Value::Object(map), full)
+            let inside = |value: Value, around: Around| {
+                let mut map = base(around);
+                engine.add_member(leaf, &mut map, name, value);
+                wrap(Value::Object(map), around)
             };
-            self.explore(member.node, &join(&member.name), &inside);
+            self.explore(member.node, &join(name), shown.and_then(|shown| shown.get(name)), &inside);
         }
         let others = leaf
             .object
@@ -303,14 +352,14 @@ impl Walk<'_> {
         let additional = leaf.object.additional.map(|node| (Some(STRANGER.to_owned()), "additionalProperties", node));
         for (name, keyword, node) in others.collect::<Vec<_>>().into_iter().chain(additional) {
             let Some(name) = name else { continue };
-            let inside = |value: Value, full: bool| {
-                let mut map = if full { rich.clone() } else { poor.clone() };
+            let inside = |value: Value, around: Around| {
+                let mut map = base(around);
                 map.insert(name.clone(), value);
-                wrap(Value::Object(map), full)
+                wrap(Value::Object(map), around)
             };
-            self.explore(node, &join(keyword), &inside);
+            self.explore(node, &join(keyword), None, &inside);
         }
-        self.pair_members(&poor, &rich, at, wrap);
+        self.pair_members(&poor, &full, at, wrap);
     }
 
     /// Each pair of optional members both there, both absent and one of each, in few values.
@@ -337,32 +386,29 @@ impl Walk<'_> {
         }
     }
 
-    fn explore_items(&mut self, id: NodeId, leaf: &Leaf, at: &str, wrap: Wrap<'_>) {
+    fn explore_items(&mut self, id: NodeId, leaf: &Leaf, at: &str, shown: Option<&Value>, wrap: Wrap<'_>) {
         if leaf.usual & ARRAY == 0 || leaf.values.is_some() {
             return;
         }
         let engine = self.engine;
-        let places = leaf
-            .array
-            .prefix
-            .iter()
-            .copied()
-            .enumerate()
-            .chain(leaf.array.items.map(|id| (leaf.array.prefix.len(), id)));
+        let shown = shown.and_then(Value::as_array);
+        let prefix = &leaf.array.prefix;
+        let places = prefix.iter().copied().enumerate().chain(leaf.array.items.map(|id| (prefix.len(), id)));
         for (index, node) in places.collect::<Vec<_>>() {
-            let Some(Value::Array(base)) = engine.sized_array(id, leaf, (index + 1).max(leaf.array.min as usize))
-            else {
-                continue;
-            };
-            let inside = |value: Value, full: bool| {
-                let mut items = base.clone();
+            let size = (index + 1).max(leaf.array.min as usize);
+            let Some(Value::Array(plain)) = engine.sized_array(id, leaf, size) else { continue };
+            let inside = |value: Value, around: Around| {
+                let mut items = match shown.filter(|shown| around == Around::Shown && shown.len() > index) {
+                    Some(shown) => shown.clone(),
+                    None => plain.clone(),
+                };
                 if let Some(item) = items.get_mut(index) {
                     *item = value;
                 }
-                wrap(Value::Array(items), full)
+                wrap(Value::Array(items), around)
             };
             let at = if at.is_empty() { index.to_string() } else { format!("{at}/{index}") };
-            self.explore(node, &at, &inside);
+            self.explore(node, &at, shown.and_then(|shown| shown.get(index)), &inside);
         }
     }
 }
@@ -380,32 +426,32 @@ impl Engine {
 
     /// The fault of a value that is wrong at exactly one place; one of `wanted` if there are several reasons.
     pub(crate) fn only_fault(&self, value: &Value, wanted: &[&str]) -> Option<Fault> {
+        let errors: Vec<ValidationError<'_>> = self.validator().iter_errors(value).collect();
         let mut faults: Vec<Fault> = Vec::new();
         let mut first: Option<(String, Option<String>)> = None;
-        for error in self.validator().iter_errors(value) {
+        for error in &errors {
             let base = error.instance_path().to_string();
-            let member = members_of(&error);
-            let member = match member.as_slice() {
+            let member = match members_of(error).as_slice() {
                 [] => None,
                 [member] => Some(member.clone()),
                 _ => return None,
             };
-            // A member that is wrong counts as not evaluated on top of that: one fault, told twice.
-            let again = matches!(error.kind(), ValidationErrorKind::UnevaluatedProperties { .. })
-                && member.as_ref().zip(first.as_ref()).is_some_and(|(member, (place, _))| *place == format!("{base}/{}", escape(member)));
-            if again {
-                continue;
-            }
             let instance = match &member {
                 Some(member) => format!("{base}/{}", escape(member)),
                 None => base.clone(),
             };
+            // A member that is wrong counts as not evaluated on top of that: one fault, told twice.
+            if matches!(error.kind(), ValidationErrorKind::UnevaluatedProperties { .. })
+                && errors.iter().any(|other| other.instance_path().as_str().starts_with(&instance))
+            {
+                continue;
+            }
             let place = (base, member);
             if first.as_ref().is_some_and(|first| *first != place) {
                 return None;
             }
             first = Some(place);
-            faults.push(self.fault(instance, &error));
+            faults.push(self.fault(instance, error));
         }
         let at = faults.iter().position(|fault| wanted.contains(&fault.keyword.as_str()));
         let at = at.or_else(|| faults.iter().position(|fault| fault.kind == FaultKind::Composition));
@@ -732,7 +778,11 @@ fn array_changes(engine: &Engine, id: NodeId, leaf: &Leaf, found: &mut Vec<Chang
                     *item = way;
                 }
             }
-            found.push(Change::broken("contains/none", &["contains", "minContains", "maxContains"], Value::Array(items)));
+            found.push(Change::broken(
+                "contains/none",
+                &["contains", "minContains", "maxContains"],
+                Value::Array(items),
+            ));
         }
         if let Some(max) = contains.max.filter(|max| *max < LONGEST_LIST) {
             let one = |n| engine.make(contains.node, &mut Making::new(Rng::new(5, n, 0), Mode::Random));

@@ -466,7 +466,8 @@ fn spoken_types(map: &Map<String, Value>) -> u8 {
                 "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" => NUMBER,
                 "minLength" | "maxLength" | "pattern" | "contentEncoding" | "contentMediaType" => STRING,
                 "format" => match map["format"].as_str() {
-                    Some("int32" | "int64" | "float" | "double") => NUMBER,
+                    Some("float" | "double") => NUMBER,
+                    Some(_) if integer_format(map).is_some() => NUMBER,
                     _ => STRING,
                 },
                 "items" | "prefixItems" | "contains" | "minItems" | "maxItems" | "uniqueItems" | "unevaluatedItems" => {
@@ -512,27 +513,23 @@ fn merge_number(rule: &mut NumberRule, map: &Map<String, Value>) -> Option<&'sta
         return Some("multipleOf");
     }
     if let Some((low, high)) = integer_format(map) {
-        rule.low.get_or_insert(Bound {
-            number: low as f64,
-            whole: Some(low.into()),
-            exclusive: false,
-            keyword: "format",
-        });
-        rule.high.get_or_insert(Bound {
-            number: high as f64,
-            whole: Some(high.into()),
-            exclusive: false,
-            keyword: "format",
-        });
+        rule.low.get_or_insert(Bound { number: low as f64, whole: Some(low), exclusive: false, keyword: "format" });
+        rule.high.get_or_insert(Bound { number: high as f64, whole: Some(high), exclusive: false, keyword: "format" });
     }
     None
 }
 
-/// The range of `int32` and `int64` (OpenAPI 3.0.3, "Data Types").
-pub(crate) fn integer_format(map: &Map<String, Value>) -> Option<(i64, i64)> {
+/// The range of a number's format (OpenAPI Format Registry).
+fn integer_format(map: &Map<String, Value>) -> Option<(i128, i128)> {
     match map.get("format")?.as_str()? {
+        "int8" => Some((i8::MIN.into(), i8::MAX.into())),
+        "uint8" => Some((u8::MIN.into(), u8::MAX.into())),
+        "int16" => Some((i16::MIN.into(), i16::MAX.into())),
+        "uint16" => Some((u16::MIN.into(), u16::MAX.into())),
         "int32" => Some((i32::MIN.into(), i32::MAX.into())),
-        "int64" => Some((i64::MIN, i64::MAX)),
+        "uint32" => Some((u32::MIN.into(), u32::MAX.into())),
+        "int64" => Some((i64::MIN.into(), i64::MAX.into())),
+        "uint64" => Some((u64::MIN.into(), u64::MAX.into())),
         _ => None,
     }
 }

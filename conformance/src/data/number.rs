@@ -37,6 +37,21 @@ impl Bound {
     }
 }
 
+impl Bound {
+    /// Whether it is the end of an integer type.
+    fn is_natural(&self) -> bool {
+        const ENDS: [i128; 6] = [
+            i32::MIN as i128,
+            i32::MAX as i128,
+            i64::MIN as i128,
+            i64::MAX as i128,
+            u32::MAX as i128,
+            u64::MAX as i128,
+        ];
+        self.whole.is_some_and(|whole| ENDS.contains(&whole))
+    }
+}
+
 impl NumberRule {
     /// Adds a lower end.
     pub(crate) fn at_least(&mut self, bound: Bound) {
@@ -103,17 +118,21 @@ impl NumberRule {
         let near = |rng: &mut Rng, reach: i128| {
             rng.between(first.max(origin.saturating_sub(reach)), last.min(origin.saturating_add(reach)))
         };
-        let bounded = self.low.is_some() && self.high.is_some();
+        // The range of an integer type is no limit that anybody chose.
+        let chosen = |bound: Option<Bound>| bound.filter(|bound| !bound.is_natural());
+        let (low, high) = (chosen(self.low), chosen(self.high));
         let pick = match rng.below(100) {
-            0..4 if self.low.is_some() => first,
-            4..8 if self.high.is_some() => last,
-            _ if bounded && last - first < 100_000 => rng.between(first, last),
-            0..60 => {
-                let reach = near(rng, 100);
-                if self.low.is_none() && reach < 0 && last >= 0 { -reach.max(-last) } else { reach }
+            0..4 if low.is_some() => first,
+            4..8 if high.is_some() => last,
+            8 if self.low.is_some() => first,
+            9 if self.high.is_some() => last,
+            _ if low.is_some() && high.is_some() && last - first < 100_000 => rng.between(first, last),
+            10..65 => {
+                let near = near(rng, 100);
+                if low.is_none() && near < 0 && last >= 0 { (-near).min(last) } else { near }
             }
-            60..75 => near(rng, 100),
-            75..95 => near(rng, 10_000),
+            65..78 => near(rng, 100),
+            78..95 => near(rng, 10_000),
             _ => near(rng, 1_000_000_000),
         };
         whole_value(pick * step)

@@ -24,6 +24,8 @@ pub(crate) struct Pattern {
     translated: String,
     matcher: OnceLock<Matcher>,
     shape: Option<Shape>,
+    /// The same with filling on the sides where the pattern is not anchored.
+    filled: Option<Shape>,
     /// What lookaheads ask for, to be put into strings of the shape.
     wishes: Vec<Shape>,
     /// The shape makes nothing but matches.
@@ -47,17 +49,21 @@ impl Pattern {
             translated,
             matcher: OnceLock::new(),
             shape: None,
+            filled: None,
             wishes: Vec::new(),
             exact: false,
         };
         match parse(&pattern.translated) {
             Some(hir) => {
                 pattern.exact = only_outer_looks(&hir);
-                pattern.shape = whole_shape(&hir);
+                pattern.shape = shape(&hir);
+                pattern.filled = filled_shape(&hir);
             }
             None => {
                 let (rest, wishes) = without_lookaround(&pattern.translated);
-                pattern.shape = parse(&rest).and_then(|hir| whole_shape(&hir));
+                let hir = parse(&rest);
+                pattern.shape = hir.as_ref().and_then(shape);
+                pattern.filled = hir.as_ref().and_then(filled_shape);
                 pattern.wishes = wishes.iter().filter_map(|wish| shape(&parse(wish)?)).collect();
             }
         }
@@ -92,13 +98,20 @@ impl Pattern {
 
     /// A matching string with a length between `min` and `max` characters.
     pub(crate) fn generate(&self, rng: &mut Rng, min: u64, max: u64) -> Option<String> {
-        let shape = self.shape.as_ref()?;
+        let bare = self.shape.as_ref()?;
         let mut spread = if rng.chance(85) { 12 } else { 80 };
         if rng.chance(4) {
             spread = FAR;
         }
+        let fill = rng.chance(12);
         for attempt in 0..if self.exact { 1 } else { 80 } {
             let low = if attempt < 40 { min } else { min + rng.below(8) as u64 };
+            // What people mean by an unanchored pattern is mostly the whole string; what it says is a part of it.
+            let fits = |shape: &&Shape| !shape.lengths.within(low, max).0.is_empty();
+            let shape = match &self.filled {
+                Some(filled) if fill && attempt < 10 || !fits(&bare) => Some(filled).filter(fits).unwrap_or(bare),
+                _ => bare,
+            };
             let length = shape.lengths.choose(rng, low, max, spread)?;
             let mut text = String::new();
             shape.write(length, rng, &mut text);
@@ -377,21 +390,21 @@ fn parse(pattern: &str) -> Option<Hir> {
     regex_syntax::ParserBuilder::new().nest_limit(100).build().parse(pattern).ok()
 }
 
-/// The shape with filling on the sides where the pattern is not anchored.
-fn whole_shape(hir: &Hir) -> Option<Shape> {
+/// The shape with filling where the pattern is not anchored; `None` if it is on both sides.
+fn filled_shape(hir: &Hir) -> Option<Shape> {
     let fill = || {
         let letters = Letters::new(vec![('a', 'z')])?;
         Some(Shape::repeat(Shape { lengths: Lengths::one(1), kind: Kind::Class(letters) }, 0, FAR))
     };
     let mut parts = vec![shape(hir)?];
     let looks = hir.properties().look_set();
-    if !hir.properties().look_set_prefix().contains(Look::Start) && !looks.contains(Look::Start) {
+    if !looks.contains(Look::Start) {
         parts.insert(0, fill()?);
     }
-    if !hir.properties().look_set_suffix().contains(Look::End) && !looks.contains(Look::End) {
+    if !looks.contains(Look::End) {
         parts.push(fill()?);
     }
-    Some(if parts.len() == 1 { parts.remove(0) } else { Shape::row(parts) })
+    (parts.len() > 1).then(|| Shape::row(parts))
 }
 
 fn shape(hir: &Hir) -> Option<Shape> {

@@ -368,6 +368,9 @@ pub(crate) struct Builder<'a> {
     negative_nodes: Vec<NodeId>,
 }
 
+/// A choice that was not made yet: where it stands, and its branches with their labels.
+pub(crate) type Open = (usize, ChoiceKind, Vec<(String, usize)>);
+
 /// A conjunction with references and `allOf` followed.
 #[derive(Default)]
 pub(crate) struct Flat<'a> {
@@ -382,7 +385,7 @@ pub(crate) struct Flat<'a> {
     /// Values for discriminator members.
     pub(crate) pins: IndexMap<String, Vec<String>>,
     pub(crate) text: bool,
-    pub(crate) open: Option<(usize, ChoiceKind, Vec<(String, usize)>)>,
+    pub(crate) open: Option<Open>,
     pub(crate) excluded: Vec<Value>,
     pub(crate) untyped: u8,
 }

@@ -196,21 +196,11 @@ fn smaller_texts(text: &str) -> Vec<String> {
 fn smaller_arrays(items: &[Value]) -> Vec<Vec<Value>> {
     let mut found = Vec::new();
     let count = items.len();
-    if count > 1 {
-        found.push(Vec::new());
-    }
-    let mut piece = (count / 2).max(1);
-    while count > 0 {
-        let mut start = 0;
-        while start < count {
+    let mut piece = count;
+    while piece > 0 {
+        for start in (0..count).step_by(piece) {
             let end = (start + piece).min(count);
-            if end - start < count || count == 1 {
-                found.push(items[..start].iter().chain(&items[end..]).cloned().collect());
-            }
-            start += piece;
-        }
-        if piece == 1 {
-            break;
+            found.push(items[..start].iter().chain(&items[end..]).cloned().collect());
         }
         piece /= 2;
     }
@@ -226,10 +216,8 @@ fn smaller_objects(members: &Map<String, Value>) -> Vec<Map<String, Value>> {
     };
     let mut piece = count;
     while piece > 0 {
-        let mut start = 0;
-        while start < count {
+        for start in (0..count).step_by(piece) {
             found.push(without(start, (start + piece).min(count)));
-            start += piece;
         }
         piece /= 2;
     }

@@ -177,7 +177,7 @@ impl Engine {
     fn can_avoid(&self, id: NodeId) -> bool {
         (0..24).any(|attempt| {
             let mode = if attempt == 0 { Mode::Minimal } else { Mode::Random };
-            let value = self.make(id, &mut Making::new(Rng::new(0x7275, id as u64, attempt), mode));
+            let value = self.make(id, &mut Making::new(Rng::new(4, id as u64, attempt), mode));
             self.avoids(id, &value)
         })
     }
@@ -194,7 +194,7 @@ impl Engine {
         let mut last = None;
         for attempt in 0..96 {
             let mode = if attempt < 2 { Mode::Minimal } else { Mode::Random };
-            let value = self.make(self.graph.root, &mut Making::new(Rng::new(0x706f_6f6c, attempt, 0), mode));
+            let value = self.make(self.graph.root, &mut Making::new(Rng::new(3, attempt, 0), mode));
             if self.is_valid(&value) {
                 if !self.pool.contains(&value) {
                     self.pool.push(value);
@@ -238,7 +238,7 @@ impl Engine {
 
     pub(crate) fn maximal(&self) -> Value {
         for attempt in 0..ATTEMPTS {
-            let value = self.make(self.graph.root, &mut Making::new(Rng::new(0x6d61_78, 0, attempt), Mode::Maximal));
+            let value = self.make(self.graph.root, &mut Making::new(Rng::new(2, 0, attempt), Mode::Maximal));
             if self.is_valid(&value) {
                 return value;
             }
@@ -536,8 +536,7 @@ impl Engine {
         let mut present: Vec<bool> = members
             .iter()
             .map(|member| {
-                member.required
-                    || self.graph.lives(member.node) && making.rng.chance(share) && !making.spent()
+                member.required || self.graph.lives(member.node) && making.rng.chance(share) && !making.spent()
             })
             .collect();
         let mut count = present.iter().filter(|present| **present).count();

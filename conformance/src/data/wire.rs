@@ -639,7 +639,9 @@ pub fn encode_body(media: &Media, value: &Value) -> Result<EncodedBody, NotEncod
             let text: String = lines.iter().map(|line| format!("{mark}{line}\n")).collect();
             Ok(plain(&media.media_type, text.into_bytes()))
         }
-        Form::UrlEncoded => encode_form(media, value).map(|text| plain(&media.media_type, text.into_bytes())).map_err(refuse),
+        Form::UrlEncoded => {
+            encode_form(media, value).map(|text| plain(&media.media_type, text.into_bytes())).map_err(refuse)
+        }
         Form::Multipart => encode_multipart(media, value).map_err(refuse),
         Form::Text => {
             let text = scalar(value).map_err(refuse)?;

@@ -8,7 +8,9 @@ use trueline_spec::contract::{Operation, ParameterPlace};
 use trueline_spec::vocabulary::Effect;
 
 use super::Planner;
-use crate::case::{Argument, ArgumentValue, Binding, Call, CallBody, Caller, Expect, Instance, Producer, link_fills};
+use crate::case::{
+    Argument, ArgumentValue, Binding, Call, CallBody, Caller, Expect, FaultNote, Instance, Part, Producer, link_fills,
+};
 
 impl Planner<'_> {
     /// Replaces what a call names by bindings, as far as the call's values leave room: a parameter that was left out stays
@@ -103,6 +105,36 @@ impl Planner<'_> {
         });
         if let Expect::Valid { bound } = &mut call.expect {
             *bound &= all_bound;
+        }
+    }
+
+    /// As [`Planner::bind`], for a body with one fault: the fault stays as it is, everything else names what exists, so
+    /// that nothing but the fault can be the reason of a refusal.
+    pub(super) fn bind_around(&self, call: &mut Call, fault: &FaultNote) {
+        let expect = std::mem::replace(&mut call.expect, Expect::Valid { bound: false });
+        let faulty = call.body.clone();
+        self.bind(call);
+        call.expect = expect;
+        let (Some(CallBody::Value { value, bindings, .. }), Some(CallBody::Value { value: faulty, .. })) =
+            (&mut call.body, faulty)
+        else {
+            return;
+        };
+        if fault.part != Part::Body {
+            return;
+        }
+        let apart = |pointer: &str| {
+            let member = pointer.split('/').nth(1);
+            member != fault.instance.split('/').nth(1)
+        };
+        bindings.retain(|(pointer, _)| !fault.instance.is_empty() && apart(pointer));
+        // The one list that the fault may be in is put back as it was.
+        if let (Some(now), Some(before)) = (value.as_object_mut(), faulty.as_object()) {
+            for (name, member) in before {
+                if !apart(&format!("/{}", crate::clause::escape(name))) || fault.instance.is_empty() {
+                    now.insert(name.clone(), member.clone());
+                }
+            }
         }
     }
 

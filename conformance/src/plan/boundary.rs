@@ -5,7 +5,7 @@ use serde_json::Value;
 use trueline_spec::contract::ParameterPlace;
 
 use super::{Planner, preferred_media};
-use crate::case::{Argument, ArgumentValue, Call, CallBody, Case, Expect, FaultNote, Part, Phase};
+use crate::case::{Argument, ArgumentValue, Binding, Call, CallBody, Case, Expect, FaultNote, Part, Phase};
 use crate::data::{Boundary, Verdict, wire};
 
 pub(super) fn plan(planner: &Planner<'_>, cases: &mut Vec<Case>) {
@@ -117,7 +117,7 @@ fn body(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
             continue;
         }
         let mut call = plain.clone();
-        // With one fault in it the rest must stand as it is; a valid body may be bound to what is real.
+
         let value = boundary.value.clone();
         call.body = Some(CallBody::Value { media, value, bindings: Vec::new() });
         call.expect = match &boundary.verdict {
@@ -125,8 +125,9 @@ fn body(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
             Verdict::Invalid(fault) => Expect::Invalid(note(Part::Body, fault)),
         };
         let check = check_of(&call.expect);
-        if matches!(call.expect, Expect::Valid { .. }) {
-            planner.bind(&mut call);
+        match call.expect.clone() {
+            Expect::Invalid(fault) => planner.bind_around(&mut call, &fault),
+            _ => planner.bind(&mut call),
         }
         cases.push(planner.single(Phase::Boundary, check, format!("{name}/{}", boundary.label), call));
     }
@@ -135,13 +136,11 @@ fn body(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
 /// Ids of the right form that nothing has: in the path, and in every bound member of the body.
 fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
     let operation = planner.subject.operation(plain.operation);
-    if operation.response(404).is_none() {
-        return;
-    }
     let refused = Expect::Refused { statuses: vec![404], codes: Vec::new() };
     for argument in &plain.arguments {
         let parameter = &operation.parameters[argument.parameter];
-        if parameter.place != ParameterPlace::Path || !matches!(argument.value, ArgumentValue::Bound(_)) {
+        let named = parameter.place == ParameterPlace::Path && matches!(argument.value, ArgumentValue::Bound(_));
+        if !named || operation.response(404).is_none() {
             continue;
         }
         let Some(nobody) = planner.unknown_id(plain.operation, argument.parameter) else { continue };
@@ -151,43 +150,66 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         let id = format!("{}/{}/{}/unknown", operation.id, parameter.place, parameter.name);
         cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
     }
-    // Only uuids: of other ids nobody can say what an unknown one looks like.
-    let bound = plain_bindings(planner, plain);
-    for pointer in bound {
-        let mut call = plain.clone();
+    for (pointer, binding) in nameable(planner, plain) {
+        let Some(mut call) = with_member(planner, plain, &pointer) else { continue };
         let Some(CallBody::Value { value, bindings, .. }) = &mut call.body else { continue };
         let Some(place) = value.pointer_mut(&pointer) else { continue };
-        if !place.as_str().is_some_and(is_uuid) {
+        let of_session = matches!(binding, Binding::Login { .. });
+        // Only uuids: of other ids nobody can say what an unknown one looks like. What a session gave is anything else.
+        if place.as_str().is_some_and(is_uuid) {
+            *place = Value::from(super::UNKNOWN_UUID);
+        } else if of_session && place.is_string() {
+            *place = Value::from("trueline-nobody-was-given-this");
+        } else {
             continue;
         }
-        *place = Value::from(super::UNKNOWN_UUID);
         bindings.retain(|(bound, _)| *bound != pointer);
-        call.expect = refused.clone();
+        let status = if of_session { 401 } else { 404 };
+        if operation.response(status).is_none() || (of_session && operation.is_secured()) {
+            continue;
+        }
+        call.expect = Expect::Refused { statuses: vec![status], codes: Vec::new() };
         let id = format!("{}/body{pointer}/unknown", operation.id);
         cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
     }
 }
 
-/// The body members that name resources of the API (not sessions, whose failure is not a 404).
-fn plain_bindings(planner: &Planner<'_>, plain: &Call) -> Vec<String> {
+/// Every member of the body that can be bound, the optional ones too, with its binding.
+fn nameable(planner: &Planner<'_>, plain: &Call) -> Vec<(String, Binding)> {
     let mut full = plain.clone();
-    // The example may leave optional members out; the maximal value has them all.
-    if let Some(CallBody::Value { media, value, bindings }) = &mut full.body
-        && let Some(generator) = planner.subject.body_generator(plain.operation, *media)
-        && bindings.is_empty()
-        && value.as_object().is_some_and(serde_json::Map::is_empty)
-    {
-        *value = generator.maximal();
-        planner.bind(&mut full);
+    let Some(CallBody::Value { media, value: Value::Object(members), bindings }) = &mut full.body else {
+        return Vec::new();
+    };
+    bindings.clear();
+    if let Some(Value::Object(all)) = planner.subject.body_generator(plain.operation, *media).map(|one| one.maximal()) {
+        for (name, value) in all {
+            members.entry(name).or_insert(value);
+        }
     }
-    match &full.body {
-        Some(CallBody::Value { bindings, .. }) => bindings
-            .iter()
-            .filter(|(_, binding)| !matches!(binding, crate::case::Binding::Login { .. }))
-            .map(|(pointer, _)| pointer.clone())
-            .collect(),
+    // Whoever may log in has a body of its own, in which nothing is bound.
+    full.expect = Expect::Valid { bound: false };
+    planner.bind(&mut full);
+    match full.body {
+        Some(CallBody::Value { bindings, .. }) => bindings,
         _ => Vec::new(),
     }
+}
+
+/// The plain call with one more member of the body, if it is not there yet.
+fn with_member(planner: &Planner<'_>, plain: &Call, pointer: &str) -> Option<Call> {
+    let mut call = plain.clone();
+    let name = pointer.split('/').nth(1)?.replace("~1", "/").replace("~0", "~");
+    if let Some(CallBody::Value { media, value: Value::Object(members), .. }) = &mut call.body
+        && !members.contains_key(&name)
+    {
+        let maximal = planner.subject.body_generator(plain.operation, *media)?.maximal();
+        let mut value = maximal.get(&name)?.clone();
+        if let Value::Array(items) = &mut value {
+            items.truncate(1);
+        }
+        members.insert(name, value);
+    }
+    Some(call)
 }
 
 fn is_uuid(text: &str) -> bool {

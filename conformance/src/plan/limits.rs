@@ -46,10 +46,8 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
         };
         (effect, operation.path_parameters().count(), operation.body.is_some())
     };
-    let mut operations: Vec<(usize, &Operation)> = planner
-        .operations()
-        .filter(|(_, operation)| counted(operation) && operation.effect != Effect::Destroy)
-        .collect();
+    let mut operations: Vec<(usize, &Operation)> =
+        planner.operations().filter(|(_, operation)| counted(operation)).collect();
     operations.sort_by_key(|(_, operation)| rank(operation));
 
     if class.when.as_deref() == Some("none") {
@@ -60,14 +58,15 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
         .find(|(_, principal)| class.when.as_ref().is_none_or(|scheme| *scheme == principal.scheme))?;
     let caller = Caller::Principal(who.to_owned());
     let callable = |operation: &Operation| planner.accepts(operation, principal) && planner.can_bind(operation, who);
-    let (index, _) = operations.iter().copied().find(|(_, operation)| callable(operation))?;
+    let repeatable = |operation: &Operation| operation.effect != Effect::Destroy && callable(operation);
+    let (index, _) = operations.iter().copied().find(|(_, operation)| repeatable(operation))?;
     let mut probe = planner.plain_call(index, &caller)?;
     reserve(&mut probe, RESERVED);
     let mut isolated = Vec::new();
+    // Those that nobody else uses first: their counters are sure to have room.
     let others = || {
-        planner.profile.principals.iter().filter(|(other, one)| {
-            *other != who && one.scheme == principal.scheme && one.reserved_for.is_none_or(|p| p == Purpose::Limits)
-        })
+        let candidates = planner.reserved(Purpose::Limits).chain(planner.free_principals());
+        candidates.filter(|(other, one)| *other != who && one.scheme == principal.scheme)
     };
     match &class.per {
         Per::Path(_) => {
@@ -81,7 +80,7 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
                     Per::Organization => one.group(other) != principal.group(who),
                     _ => true,
                 };
-                if separate && let Some(mut call) = planner.plain_call(index, &Caller::Principal(other.clone())) {
+                if separate && let Some(mut call) = planner.plain_call(index, &Caller::Principal(other.to_owned())) {
                     reserve(&mut call, RESERVED + 2);
                     isolated.push(call);
                     break;
@@ -104,6 +103,9 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
             };
             reserve(&mut call, RESERVED);
             call.expect = Expect::Refused { statuses: vec![429], codes: Vec::new() };
+            if let Caller::FreshSession(name) = &call.caller {
+                call.caller = Caller::Principal(name.clone());
+            }
             Some(call)
         })
         .collect();

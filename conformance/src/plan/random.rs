@@ -142,8 +142,10 @@ fn break_one(planner: &Planner<'_>, call: &mut Call, dice: &mut Dice, index: u64
                 if wire::encode_body(&body.media[media], &boundary.value).is_err() {
                     continue;
                 }
-                call.expect = Expect::Invalid(note(Part::Body, fault));
+                let note = note(Part::Body, fault);
+                call.expect = Expect::Invalid(note.clone());
                 call.body = Some(CallBody::Value { media, value: boundary.value, bindings: Vec::new() });
+                planner.bind_around(call, &note);
                 return Some(());
             }
         }

@@ -35,7 +35,7 @@ impl Run {
         let confirmed = match again {
             // What cannot be sent again (the run is ending, a login fails) is believed the first time.
             None => Some((Arc::new(broken.clone()), None)),
-            Some(second) => match self.same(&key, &second) {
+            Some(second) => match self.same(&key, &second).or_else(|| repeats(case, &broken, &second)) {
                 Some(same) => Some((Arc::new(same), Some(second))),
                 None => {
                     let what = self.what_differed(&broken, attempt, &second);
@@ -51,7 +51,9 @@ impl Run {
         };
         self.ledger.note(confirmed.clause, State::Broken);
         let (smallest, smallest_attempt, smallest_break, shrunk) = self.smallest(case, &key).await;
-        let attempt = smallest_attempt.as_ref().or(second.as_ref()).unwrap_or(attempt);
+        // A finding shows the exchanges that its words speak of.
+        let repeated = second.as_ref().filter(|second| self.same(&key, second).is_some());
+        let attempt = smallest_attempt.as_ref().or(repeated).unwrap_or(attempt);
         let broken = smallest_break.unwrap_or_else(|| (*confirmed).clone());
         let finding = self.finding(&key, smallest, attempt, &broken, shrunk);
         self.causes.confirm(&key, finding.clone());
@@ -204,6 +206,13 @@ impl Run {
             self.say(Event::FindingConfirmed(Box::new(finding))).await;
         }
     }
+}
+
+/// A sequence that failed leaves a state behind in which it may fail earlier, for the same check: that is a repetition too.
+fn repeats(case: &Case, broken: &Break, second: &Attempt) -> Option<Break> {
+    let sequence = !matches!(case.script, Script::Single(_));
+    let again = second.verdicts.broken.iter().any(|other| other.check.id == broken.check.id);
+    (sequence && again).then(|| broken.clone())
 }
 
 /// Stable across runs: it depends on check and cause alone.

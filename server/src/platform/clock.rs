@@ -118,7 +118,8 @@ pub fn utc_date(ms: i64) -> NaiveDate {
 #[must_use]
 pub fn utc_month(ms: i64) -> (String, i64) {
     let date = utc_date(ms);
-    let (next_year, next_month) = if date.month() == 12 { (date.year() + 1, 1) } else { (date.year(), date.month() + 1) };
+    let (next_year, next_month) =
+        if date.month() == 12 { (date.year() + 1, 1) } else { (date.year(), date.month() + 1) };
     let next = NaiveDate::from_ymd_opt(next_year, next_month, 1)
         .and_then(|day| day.and_hms_opt(0, 0, 0))
         .map_or(i64::MAX, |start| start.and_utc().timestamp_millis());

@@ -154,7 +154,14 @@ impl Default for Config {
 
 impl Default for Model {
     fn default() -> Self {
-        Self { provider: Provider::Embedded, base_url: None, key: None, key_file: None, name: None, timeout_seconds: 60 }
+        Self {
+            provider: Provider::Embedded,
+            base_url: None,
+            key: None,
+            key_file: None,
+            name: None,
+            timeout_seconds: 60,
+        }
     }
 }
 
@@ -200,11 +207,12 @@ impl Config {
     pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, ConfigError> {
         let mut figment = Figment::new();
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+            let text =
+                std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
             // Read here and not by figment, which takes a missing file for an empty one.
-            toml::from_str::<toml::Table>(&text)
-                .map_err(|error| ConfigError::Setting(format!("{}: {}", path.display(), error.to_string().trim_end())))?;
+            toml::from_str::<toml::Table>(&text).map_err(|error| {
+                ConfigError::Setting(format!("{}: {}", path.display(), error.to_string().trim_end()))
+            })?;
             figment = figment.merge(Toml::file_exact(path));
         }
         // Other programs of this project read variables with the same beginning, so only ours are taken and a
@@ -214,9 +222,11 @@ impl Config {
             TOP_LEVEL.contains(&top.as_str())
         };
         figment = figment
-            .merge(Env::prefixed("TRUELINE_").filter(ours).map(|key| {
-                key.as_str().to_ascii_lowercase().replace("__", ".").replace('_', "-").into()
-            }))
+            .merge(
+                Env::prefixed("TRUELINE_")
+                    .filter(ours)
+                    .map(|key| key.as_str().to_ascii_lowercase().replace("__", ".").replace('_', "-").into()),
+            )
             .merge(Serialized::defaults(flags));
         let config: Self = figment.extract().map_err(|errors| {
             ConfigError::Setting(errors.into_iter().map(|error| explain(&error)).collect::<Vec<_>>().join("\n"))
@@ -292,7 +302,9 @@ impl Config {
             },
         };
         if secret.reveal().len() < MIN_JWT_SECRET_BYTES {
-            return Err(ConfigError::Setting(format!("the signing secret has fewer than {MIN_JWT_SECRET_BYTES} bytes")));
+            return Err(ConfigError::Setting(format!(
+                "the signing secret has fewer than {MIN_JWT_SECRET_BYTES} bytes"
+            )));
         }
         Ok(secret)
     }
@@ -425,7 +437,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let (_folder, path) = file("listen = '127.0.0.1:1'\ndata-dir = 'd'\n[limits]\nagent-query = 5\n[auth.password]\npasses = 3\n");
+        let (_folder, path) =
+            file("listen = '127.0.0.1:1'\ndata-dir = 'd'\n[limits]\nagent-query = 5\n[auth.password]\npasses = 3\n");
         let flags = Flags { listen: Some(SocketAddr::from(([127, 0, 0, 1], 2))), ..Flags::default() };
         let config = Config::load(Some(&path), &flags).unwrap();
         assert_eq!((config.listen.port(), config.data_dir), (2, PathBuf::from("d")));
@@ -449,7 +462,10 @@ mod tests {
             let error = Config::load(Some(&path), &Flags::default()).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
-        assert!(matches!(Config::load(Some(Path::new("/nonexistent")), &Flags::default()), Err(ConfigError::File { .. })));
+        assert!(matches!(
+            Config::load(Some(Path::new("/nonexistent")), &Flags::default()),
+            Err(ConfigError::File { .. })
+        ));
     }
 
     #[test]
@@ -466,7 +482,8 @@ mod tests {
             let mode = std::fs::metadata(folder.path().join("x.jwt-secret")).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
-        let short = Config { auth: Auth { jwt_secret: Some(Secret::new("short")), ..Auth::default() }, ..Config::default() };
+        let short =
+            Config { auth: Auth { jwt_secret: Some(Secret::new("short")), ..Auth::default() }, ..Config::default() };
         assert!(short.jwt_secret(&url).is_err());
         assert!(!format!("{short:?}").contains("short\""));
     }

@@ -265,7 +265,8 @@ fn tidy(text: &str) -> String {
     let mut tidied = String::with_capacity(text.len().min(MAX_TEXT_BYTES));
     let mut gap = false;
     for line in text.lines() {
-        let mut words = line.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).peekable();
+        let mut words =
+            line.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).peekable();
         if words.peek().is_none() {
             gap = !tidied.is_empty();
             continue;
@@ -459,7 +460,8 @@ fn parts(paragraph: &str) -> impl Iterator<Item = &str> {
 fn last_sentence_end(text: &str, within: Range<usize>) -> Option<usize> {
     let bytes = text.as_bytes();
     within.rev().find(|at| {
-        matches!(bytes.get(at.wrapping_sub(1)), Some(b'.' | b'!' | b'?')) && bytes.get(*at).is_some_and(u8::is_ascii_whitespace)
+        matches!(bytes.get(at.wrapping_sub(1)), Some(b'.' | b'!' | b'?'))
+            && bytes.get(*at).is_some_and(u8::is_ascii_whitespace)
     })
 }
 
@@ -494,7 +496,11 @@ mod tests {
         let text = (0..60).map(paragraph).collect::<Vec<_>>().join("\n\n");
         let cut = pieces(&text);
         assert!(cut.len() > 2);
-        assert!(cut.iter().all(|piece| piece.len() <= PIECE_BYTES), "{:?}", cut.iter().map(String::len).collect::<Vec<_>>());
+        assert!(
+            cut.iter().all(|piece| piece.len() <= PIECE_BYTES),
+            "{:?}",
+            cut.iter().map(String::len).collect::<Vec<_>>()
+        );
         for n in 0..60 {
             let needle = paragraph(n);
             assert!(cut.iter().any(|piece| piece.contains(&needle)), "{n} was cut apart");
@@ -508,7 +514,9 @@ mod tests {
 
     #[test]
     fn any_text_can_be_cut() {
-        for text in ["", "x", &"é".repeat(5_000), &"漢".repeat(5_000), &"a b. ".repeat(3_000), &"\n\n".repeat(100), " \n"] {
+        for text in
+            ["", "x", &"é".repeat(5_000), &"漢".repeat(5_000), &"a b. ".repeat(3_000), &"\n\n".repeat(100), " \n"]
+        {
             let cut = pieces(text);
             assert!(cut.iter().all(|piece| !piece.is_empty() && piece.len() <= PIECE_BYTES), "{}", text.len());
         }

@@ -151,25 +151,30 @@ fn extract(question: &Question) -> String {
 
 /// Sentences, roughly: split after a full stop, question or exclamation mark that a space follows, and at line ends.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    text.split('\n').flat_map(|line| line.split_inclusive(&['.', '!', '?'][..]).scan((0, line), |(start, line), part| {
-        let end = *start + part.len();
-        let rest = line.get(end..).unwrap_or_default();
-        // "3.5" and "example.com" are no ends of sentences: such a part is joined to what follows it.
-        let from = *start;
-        *start = end;
-        Some((from, end, rest.is_empty() || rest.starts_with(char::is_whitespace), *line))
-    }).scan(None::<usize>, |open, (from, end, complete, line)| {
-        let begin = open.take().unwrap_or(from);
-        if complete {
-            Some(line.get(begin..end))
-        } else {
-            *open = Some(begin);
-            Some(None)
-        }
-    }))
-    .flatten()
-    .map(str::trim)
-    .filter(|sentence| !sentence.is_empty())
+    text.split('\n')
+        .flat_map(|line| {
+            line.split_inclusive(&['.', '!', '?'][..])
+                .scan((0, line), |(start, line), part| {
+                    let end = *start + part.len();
+                    let rest = line.get(end..).unwrap_or_default();
+                    // "3.5" and "example.com" are no ends of sentences: such a part is joined to what follows it.
+                    let from = *start;
+                    *start = end;
+                    Some((from, end, rest.is_empty() || rest.starts_with(char::is_whitespace), *line))
+                })
+                .scan(None::<usize>, |open, (from, end, complete, line)| {
+                    let begin = open.take().unwrap_or(from);
+                    if complete {
+                        Some(line.get(begin..end))
+                    } else {
+                        *open = Some(begin);
+                        Some(None)
+                    }
+                })
+        })
+        .flatten()
+        .map(str::trim)
+        .filter(|sentence| !sentence.is_empty())
 }
 
 /// A count of tokens that needs no model's own table: a token for every four bytes begun, which is what English comes to.
@@ -239,7 +244,8 @@ impl OpenAi {
         if !answer.status.is_success() {
             return Err(ModelError::Refused(answer.status.as_u16()));
         }
-        let reply: Reply = serde_json::from_slice(&answer.body).map_err(|_| ModelError::Unusable("not the documented JSON"))?;
+        let reply: Reply =
+            serde_json::from_slice(&answer.body).map_err(|_| ModelError::Unusable("not the documented JSON"))?;
         let text = reply
             .choices
             .into_iter()
@@ -353,7 +359,12 @@ mod tests {
         let reply = Router::new().route(
             "/v1/chat/completions",
             post(|headers: http::HeaderMap, Json(body): Json<Value>| async move {
-                let said = format!("{} {} {}", headers["authorization"].to_str().unwrap(), body["model"], body["messages"][1]["content"]);
+                let said = format!(
+                    "{} {} {}",
+                    headers["authorization"].to_str().unwrap(),
+                    body["model"],
+                    body["messages"][1]["content"]
+                );
                 Json(json!({"choices": [{"message": {"content": said}}], "usage": {"total_tokens": 7}}))
             }),
         );
@@ -369,10 +380,8 @@ mod tests {
         let empty = Router::new().route("/v1/chat/completions", post(|| async { r#"{"choices":[]}"# }));
         assert!(matches!(provider(empty).await.answer(&question()).await, Err(ModelError::Unusable(_))));
         assert!(matches!(provider(Router::new()).await.answer(&question()).await, Err(ModelError::Refused(404))));
-        let slow = Router::new().route(
-            "/v1/chat/completions",
-            post(|| async { tokio::time::sleep(Duration::from_secs(5)).await }),
-        );
+        let slow = Router::new()
+            .route("/v1/chat/completions", post(|| async { tokio::time::sleep(Duration::from_secs(5)).await }));
         let error = provider(slow).await.answer(&question()).await.unwrap_err();
         assert!(matches!(error, ModelError::Unreachable(OutboundError::Timeout(_))));
         let huge = Router::new().route("/v1/chat/completions", post(|| async { "x".repeat(MAX_ANSWER_BYTES + 1) }));

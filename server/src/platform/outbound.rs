@@ -154,7 +154,8 @@ impl AllowedHosts {
 #[must_use]
 pub fn resolve(base: &Uri, link: &str) -> String {
     let link = link.split('#').next().unwrap_or_default().trim();
-    let (scheme, authority) = (base.scheme_str().unwrap_or("http"), base.authority().map_or("", http::uri::Authority::as_str));
+    let (scheme, authority) =
+        (base.scheme_str().unwrap_or("http"), base.authority().map_or("", http::uri::Authority::as_str));
     if link.contains("://") {
         link.to_owned()
     } else if let Some(rest) = link.strip_prefix("//") {
@@ -189,8 +190,15 @@ mod tests {
             assert!(allowed.check(ok).is_ok(), "{ok}");
         }
         for bad in [
-            "https://example.com/", "http://docs.example.com.evil.test/", "http://127.0.0.1:22/", "ftp://docs.example.com/",
-            "http://docs.example.com@evil.test/", "/relative", "", "http://[::1]/", "docs.example.com",
+            "https://example.com/",
+            "http://docs.example.com.evil.test/",
+            "http://127.0.0.1:22/",
+            "ftp://docs.example.com/",
+            "http://docs.example.com@evil.test/",
+            "/relative",
+            "",
+            "http://[::1]/",
+            "docs.example.com",
         ] {
             assert!(allowed.check(bad).is_err(), "{bad}");
         }
@@ -200,8 +208,7 @@ mod tests {
     #[test]
     fn links_resolve_against_their_page() {
         let base: Uri = "http://h:1/a/b/page?x".parse().unwrap();
-        let cases =
-            [("c", "/a/b/c"), ("./c#top", "/a/b/c"), ("../c", "/a/c"), ("/c?d", "/c?d"), ("../../../c", "/c")];
+        let cases = [("c", "/a/b/c"), ("./c#top", "/a/b/c"), ("../c", "/a/c"), ("/c?d", "/c?d"), ("../../../c", "/c")];
         for (link, path) in cases {
             assert_eq!(resolve(&base, link), format!("http://h:1{path}"));
         }

@@ -21,8 +21,8 @@ const SATURATION: f64 = 0.2;
 /// Words that say nothing about a subject. They count only in a query that has no others.
 const STOP_WORDS: &[&str] = &[
     "a", "about", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "have", "how", "i",
-    "if", "in", "is", "it", "me", "my", "of", "on", "or", "our", "please", "tell", "that", "the", "there", "this", "to",
-    "was", "we", "what", "when", "where", "which", "who", "why", "will", "with", "you", "your",
+    "if", "in", "is", "it", "me", "my", "of", "on", "or", "our", "please", "tell", "that", "the", "there", "this",
+    "to", "was", "we", "what", "when", "where", "which", "who", "why", "will", "with", "you", "your",
 ];
 
 /// One piece of text to be found.
@@ -154,11 +154,8 @@ fn score<'a>(terms: &BTreeSet<String>, found: impl Iterator<Item = &'a str>) -> 
         }
     }
     // Summed in the order of the terms, because the order of a hash map would change the last digits from run to run.
-    let sum: f64 = terms
-        .iter()
-        .filter_map(|term| mentions.get(term.as_str()))
-        .map(|count| count / (count + SATURATION))
-        .sum();
+    let sum: f64 =
+        terms.iter().filter_map(|term| mentions.get(term.as_str())).map(|count| count / (count + SATURATION)).sum();
     if terms.is_empty() { 0.0 } else { (sum / to_f64(terms.len())).clamp(0.0, 1.0) }
 }
 
@@ -277,8 +274,22 @@ mod tests {
     async fn no_text_is_query_syntax() {
         let store = store_with(&[REFUND, FOREIGN]).await;
         for hostile in [
-            "\"", "*", "refund\" OR scope:\"b", "terms : refund", "NEAR(refund paid)", "a AND NOT b", "^refund", "()", "-refund",
-            "{scope terms}: x", "'; DROP TABLE search_items; --", "\0refund\0", "refund*", "\u{FEFF}refund", "AND", "%_\\",
+            "\"",
+            "*",
+            "refund\" OR scope:\"b",
+            "terms : refund",
+            "NEAR(refund paid)",
+            "a AND NOT b",
+            "^refund",
+            "()",
+            "-refund",
+            "{scope terms}: x",
+            "'; DROP TABLE search_items; --",
+            "\0refund\0",
+            "refund*",
+            "\u{FEFF}refund",
+            "AND",
+            "%_\\",
         ] {
             let hits = find(&store, &["a".into()], hostile, 5).await.unwrap();
             assert!(hits.iter().all(|hit| hit.item == "1"), "{hostile:?} gave {hits:?}");
@@ -301,9 +312,10 @@ mod tests {
 
     #[test]
     fn words_are_cut_alike_on_both_sides() {
-        assert_eq!(words("Policies, RETURNS; boxes glass e-mail").collect::<Vec<_>>(), [
-            "policy", "return", "boxe", "glass", "e", "mail"
-        ]);
+        assert_eq!(
+            words("Policies, RETURNS; boxes glass e-mail").collect::<Vec<_>>(),
+            ["policy", "return", "boxe", "glass", "e", "mail"]
+        );
         assert_eq!(words("東京都").collect::<Vec<_>>(), ["東京", "京都"]);
         assert_eq!(query_terms("What is this?").len(), 3, "a query of stop words is still a query");
         assert!(similarity("refund days", "refunds after 3 days") > 0.8);

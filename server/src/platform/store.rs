@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Decode, Executor, Row, SqlSafeStr, Transaction, Type};
+use sqlx::{
+    Any, AnyConnection, AnyPool, ConnectOptions, Connection, Decode, Executor, Row, SqlSafeStr, Transaction, Type,
+};
 use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
@@ -68,7 +70,11 @@ pub struct Step {
 
 /// Schema of what the platform itself keeps: sessions, the job queue and the search index.
 const PLATFORM_STEPS: &[Step] = &[
-    Step { version: 1, name: "sessions and jobs", sql: include_str!("../../migrations/platform/0001_sessions_jobs.sql") },
+    Step {
+        version: 1,
+        name: "sessions and jobs",
+        sql: include_str!("../../migrations/platform/0001_sessions_jobs.sql"),
+    },
     Step { version: 2, name: "search index", sql: include_str!("../../migrations/platform/0002_search.sqlite.sql") },
 ];
 
@@ -127,14 +133,15 @@ impl Store {
     /// `sqlite://path/to.db` is a file, `sqlite::memory:` lives as long as this value.
     ///
     /// # Errors
-    /// [`StoreError::Url`] for an unusable URL, [`StoreError::Migrate`] when a step fails or an already applied step
-    /// was changed, [`StoreError::Sql`] when the file cannot be opened.
+    /// [`StoreError::Url`] when the URL or the file behind it is not usable, [`StoreError::Migrate`] when a step fails
+    /// or an already applied step was changed.
     pub async fn open(url: &str, steps: &[Step]) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         if !url.starts_with("sqlite:") {
             return Err(StoreError::Url {
                 url: url.split_once("://").map_or("…", |(scheme, _)| scheme).to_owned() + "://…",
-                reason: "only sqlite: URLs are supported, such as sqlite://data/service.db or sqlite::memory:".to_owned(),
+                reason: "only sqlite: URLs are supported, such as sqlite://data/service.db or sqlite::memory:"
+                    .to_owned(),
             });
         }
         let in_memory = url.contains(":memory:") || url.contains("mode=memory");
@@ -148,10 +155,15 @@ impl Store {
             .map_err(|error| StoreError::Url { url: url.clone(), reason: error.to_string() })?
             .disable_statement_logging();
 
-        let writer = pool(1, in_memory).connect_with(options.clone()).await?;
+        let cannot_open = |error: sqlx::Error| StoreError::Url { url: url.clone(), reason: error.to_string() };
+        let writer = pool(1, in_memory).connect_with(options.clone()).await.map_err(cannot_open)?;
         // A private in-memory database exists once per connection, so there readers share the writer's. A caller
         // that reads while it holds a write would wait for itself; tests run in memory and would show it.
-        let reader = if in_memory { writer.clone() } else { pool(READERS, in_memory).connect_with(options).await? };
+        let reader = if in_memory {
+            writer.clone()
+        } else {
+            pool(READERS, in_memory).connect_with(options).await.map_err(cannot_open)?
+        };
 
         let store = Self { reader, writer, batch: Arc::default(), in_memory };
         store.migrate(steps).await?;
@@ -331,7 +343,8 @@ pub fn placeholders(first: usize, count: usize) -> String {
 mod tests {
     use super::*;
 
-    const STEPS: &[Step] = &[Step { version: 1_001, name: "t", sql: "CREATE TABLE t (k TEXT PRIMARY KEY, v BYTEA, f DOUBLE PRECISION)" }];
+    const STEPS: &[Step] =
+        &[Step { version: 1_001, name: "t", sql: "CREATE TABLE t (k TEXT PRIMARY KEY, v BYTEA, f DOUBLE PRECISION)" }];
 
     async fn file() -> (tempfile::TempDir, String, Store) {
         let folder = tempfile::tempdir().unwrap();
@@ -346,8 +359,11 @@ mod tests {
     async fn every_connection_is_durable_and_patient() {
         let (_folder, _, store) = file().await;
         for pool in [&store.writer, &store.reader] {
-            for (pragma, expected) in [("synchronous", "2"), ("foreign_keys", "1"), ("busy_timeout", "10000"), ("journal_mode", "wal")] {
-                let sql = format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}()").replace("busy_timeout AS", "timeout AS");
+            for (pragma, expected) in
+                [("synchronous", "2"), ("foreign_keys", "1"), ("busy_timeout", "10000"), ("journal_mode", "wal")]
+            {
+                let sql = format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}()")
+                    .replace("busy_timeout AS", "timeout AS");
                 let row = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await.unwrap();
                 assert_eq!(column::<String>(&row, 0).unwrap(), expected, "{pragma}");
             }

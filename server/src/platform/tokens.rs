@@ -333,7 +333,13 @@ impl Sessions {
     ///
     /// # Errors
     /// [`CredentialError::Sign`] when the token cannot be signed.
-    pub fn issue_at(&self, subject: &str, session: &str, kind: TokenKind, at_ms: i64) -> Result<String, CredentialError> {
+    pub fn issue_at(
+        &self,
+        subject: &str,
+        session: &str,
+        kind: TokenKind,
+        at_ms: i64,
+    ) -> Result<String, CredentialError> {
         self.sign(subject, session, kind, at_ms)
     }
 

@@ -287,7 +287,9 @@ where
             .await
             .map_err(internal)?;
         if known.is_none() {
-            return Err(DataSourceNotFound::because(format!("There is no data source {source} in this organization.")).into());
+            return Err(
+                DataSourceNotFound::because(format!("There is no data source {source} in this organization.")).into()
+            );
         }
         // Named twice is connected once.
         sqlx::query("INSERT INTO agent_data_sources (agent_id, data_source_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")

@@ -87,10 +87,7 @@ impl Service {
                 .map(|row| Ok(TopQuery { query: column(row, 0)?, count: column(row, 1)? }))
                 .collect::<Result<_, StoreError>>()?,
             queries_per_day: (first..=today)
-                .map(|day| DailyQueries {
-                    date: utc_date(day * DAY_MS),
-                    count: by_day.get(&day).copied().unwrap_or(0),
-                })
+                .map(|day| DailyQueries { date: utc_date(day * DAY_MS), count: by_day.get(&day).copied().unwrap_or(0) })
                 .collect(),
         })
     }

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use contract_ragchats::problems::{
-    AgentNotReady, ConversationNotFound, DataSourceNotFound, LlmError, QuotaExceeded,
-};
+use contract_ragchats::problems::{AgentNotReady, ConversationNotFound, DataSourceNotFound, LlmError, QuotaExceeded};
 use contract_ragchats::server::{
     Chat, GetConversationError, GetConversationRequest, GetConversationResponse, ListConversationsError,
     ListConversationsRequest, ListConversationsResponse, QueryAgentError, QueryAgentRequest, QueryAgentResponse,
@@ -227,14 +225,21 @@ fn no_conversation() -> ConversationNotFound {
 /// While sources are processed the wait can be told; that of an agent that is switched off cannot.
 fn not_ready(agent: &Agent) -> AgentNotReady {
     let (message, retry_after) = match agent.is_active {
-        true => ("The agent is still processing its data sources. Try again in a few moments.", Some(NOT_READY_RETRY_S)),
+        true => {
+            ("The agent is still processing its data sources. Try again in a few moments.", Some(NOT_READY_RETRY_S))
+        }
         false => ("The agent is switched off.", None),
     };
     AgentNotReady::new(message, AgentNotReadyDetails { agent_id: agent.id, retry_after })
 }
 
 fn quota_exceeded(limit: i64, used: i64, reset_ms: i64) -> QuotaExceeded {
-    let details = QuotaDetails { limit, used: used.min(limit), window: QuotaDetailsWindow::Month, reset_at: to_datetime(reset_ms) };
+    let details = QuotaDetails {
+        limit,
+        used: used.min(limit),
+        window: QuotaDetailsWindow::Month,
+        reset_at: to_datetime(reset_ms),
+    };
     QuotaExceeded::new("The month's queries are used up. Upgrade the plan, or wait for the next month.", details)
 }
 
@@ -324,19 +329,18 @@ impl Service {
 
     /// The sources to search: the named ones, all of which must be connected to the agent, or every connected one.
     async fn searched(&self, agent: Uuid, named: Option<&[Uuid]>) -> Result<Vec<String>, QueryAgentError> {
-        let rows = sqlx::query("SELECT data_source_id FROM agent_data_sources WHERE agent_id = $1 ORDER BY data_source_id")
-            .bind(agent.to_string())
-            .fetch_all(self.0.store.reader())
-            .await
-            .map_err(internal)?;
+        let rows =
+            sqlx::query("SELECT data_source_id FROM agent_data_sources WHERE agent_id = $1 ORDER BY data_source_id")
+                .bind(agent.to_string())
+                .fetch_all(self.0.store.reader())
+                .await
+                .map_err(internal)?;
         let connected = rows.iter().map(|row| column(row, 0)).collect::<Result<Vec<String>, _>>().map_err(internal)?;
         let Some(named) = named else { return Ok(connected) };
         let named: Vec<String> = named.iter().map(Uuid::to_string).collect();
         match named.iter().find(|source| !connected.contains(source)) {
             None => Ok(named),
-            Some(source) => {
-                Err(DataSourceNotFound::because(format!("The agent has no data source {source}.")).into())
-            }
+            Some(source) => Err(DataSourceNotFound::because(format!("The agent has no data source {source}.")).into()),
         }
     }
 
@@ -356,10 +360,8 @@ impl Service {
             statement = statement.bind(hit.item.as_str());
         }
         let rows = statement.fetch_all(self.0.store.reader()).await?;
-        let by_id = rows
-            .iter()
-            .map(|row| Ok((column::<&str>(row, 0)?, row)))
-            .collect::<Result<HashMap<_, _>, StoreError>>()?;
+        let by_id =
+            rows.iter().map(|row| Ok((column::<&str>(row, 0)?, row))).collect::<Result<HashMap<_, _>, StoreError>>()?;
         // A piece that was deleted since it was found is no source any more.
         let found = hits.iter().filter_map(|hit| by_id.get(hit.item.as_str()).map(|row| (hit, row)));
         found

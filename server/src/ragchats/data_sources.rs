@@ -157,12 +157,7 @@ impl DataSources for Service {
             _ => return Err(bad_file("must be a PDF, plain text or Markdown").into()),
         };
         let title = file.file_name.as_deref().map(str::trim).filter(|name| !name.is_empty());
-        let document = Document {
-            title: title.unwrap_or("Untitled document").to_owned(),
-            url: None,
-            media,
-            content,
-        };
+        let document = Document { title: title.unwrap_or("Untitled document").to_owned(), url: None, media, content };
         self.add_document(&mut write, source, &document).await.map_err(internal)?;
         set_status(&mut write, source, DataSourceStatus::Processing, None, 0).await.map_err(internal)?;
         self.process_later(&mut write, source).await.map_err(internal)?;
@@ -251,7 +246,12 @@ impl Service {
     }
 
     /// Stores a document within the write operation in progress. The same content again replaces itself.
-    pub(super) async fn add_document(&self, write: &mut Write, source: Uuid, document: &Document) -> Result<String, StoreError> {
+    pub(super) async fn add_document(
+        &self,
+        write: &mut Write,
+        source: Uuid,
+        document: &Document,
+    ) -> Result<String, StoreError> {
         let document_id = document.id(source);
         sqlx::query(
             "INSERT INTO documents (id, data_source_id, title, url, media_type, content, created_ms) \
@@ -360,14 +360,13 @@ async fn set_status(
     message: Option<&str>,
     progress: i64,
 ) -> Result<bool, StoreError> {
-    let changed =
-        sqlx::query("UPDATE data_sources SET status = $1, status_message = $2, progress = $3 WHERE id = $4")
-            .bind(status.as_str())
-            .bind(message)
-            .bind(progress)
-            .bind(source.to_string())
-            .execute(write.run())
-            .await?;
+    let changed = sqlx::query("UPDATE data_sources SET status = $1, status_message = $2, progress = $3 WHERE id = $4")
+        .bind(status.as_str())
+        .bind(message)
+        .bind(progress)
+        .bind(source.to_string())
+        .execute(write.run())
+        .await?;
     Ok(changed.rows_affected() > 0)
 }
 
@@ -391,7 +390,8 @@ impl Handler for Processor {
     fn abandon<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let mut write = self.0.0.store.write().await?;
-            let message = "Processing was interrupted several times and is not tried again; sync the source to try anew.";
+            let message =
+                "Processing was interrupted several times and is not tried again; sync the source to try anew.";
             set_status(&mut write, id(&job.subject)?, DataSourceStatus::Failed, Some(message), 0).await?;
             write.commit().await
         })
@@ -513,8 +513,9 @@ impl Service {
             if there.is_none() {
                 return Ok(false);
             }
-            let ids: Vec<String> =
-                (0..batch.len()).map(|n| format!("{}_{}", document.replacen("doc_", "chunk_", 1), batch_no * PIECES_PER_WRITE + n)).collect();
+            let ids: Vec<String> = (0..batch.len())
+                .map(|n| format!("{}_{}", document.replacen("doc_", "chunk_", 1), batch_no * PIECES_PER_WRITE + n))
+                .collect();
             for (n, (piece, id)) in batch.iter().zip(&ids).enumerate() {
                 sqlx::query("INSERT INTO chunks (id, document_id, data_source_id, ordinal, content) VALUES ($1, $2, $3, $4, $5)")
                     .bind(id)
@@ -646,27 +647,27 @@ impl Service {
     }
 
     async fn fetch(&self, url: &str) -> Result<Document, String> {
-        let answer = self
-            .0
-            .outbound
-            .fetch(url, &self.0.allowed_hosts, FETCH_TIMEOUT, ingest::MAX_FILE_BYTES)
-            .await
-            .map_err(|error| match error {
-                OutboundError::NotAllowed(_) => format!("Not fetched: {error}."),
-                other => format!("{url} could not be fetched: {other}."),
-            })?;
+        let answer =
+            self.0.outbound.fetch(url, &self.0.allowed_hosts, FETCH_TIMEOUT, ingest::MAX_FILE_BYTES).await.map_err(
+                |error| match error {
+                    OutboundError::NotAllowed(_) => format!("Not fetched: {error}."),
+                    other => format!("{url} could not be fetched: {other}."),
+                },
+            )?;
         if !answer.status.is_success() {
             return Err(format!("{url} could not be fetched: it answered with status {}.", answer.status.as_u16()));
         }
         let path = url.parse::<http::Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
-        let media = Media::detect(Some(answer.media_type.as_str()).filter(|t| !t.is_empty()), Some(&path), &answer.body)
-            .ok_or_else(|| format!("{url} is of a kind that cannot be read ({}).", answer.media_type))?;
+        let media =
+            Media::detect(Some(answer.media_type.as_str()).filter(|t| !t.is_empty()), Some(&path), &answer.body)
+                .ok_or_else(|| format!("{url} is of a kind that cannot be read ({}).", answer.media_type))?;
         Ok(Document { title: url.to_owned(), url: Some(url.to_owned()), media, content: answer.body })
     }
 }
 
 async fn forget_pieces(write: &mut Write, document: &str) -> Result<(), StoreError> {
-    let rows = sqlx::query("SELECT id FROM chunks WHERE document_id = $1").bind(document).fetch_all(write.run()).await?;
+    let rows =
+        sqlx::query("SELECT id FROM chunks WHERE document_id = $1").bind(document).fetch_all(write.run()).await?;
     for row in &rows {
         search::remove_item(write, column(row, 0)?).await?;
     }

@@ -218,7 +218,11 @@ async fn seed_agent(
     // Somebody may have changed or deleted them while trying the service; a fresh start is the point of seeding.
     for (table, id) in [("agents", organization.agent), ("data_sources", organization.data_source)] {
         let sql = format!("DELETE FROM {table} WHERE id = $1");
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).execute(write.run()).await.map_err(StoreError::from)?;
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(id.to_string())
+            .execute(write.run())
+            .await
+            .map_err(StoreError::from)?;
     }
     crate::platform::search::remove_scope(write, &organization.data_source.to_string()).await?;
     let source = NewDataSource {

@@ -142,7 +142,14 @@ impl World {
         created.text("/id").to_owned()
     }
 
-    pub async fn upload(&self, source: &str, token: &str, name: &str, media_type: &str, content: impl AsRef<[u8]>) -> Answer {
+    pub async fn upload(
+        &self,
+        source: &str,
+        token: &str,
+        name: &str,
+        media_type: &str,
+        content: impl AsRef<[u8]>,
+    ) -> Answer {
         let head = format!(
             "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: {media_type}\r\n\r\n"
         );

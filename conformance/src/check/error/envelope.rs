@@ -200,10 +200,14 @@ fn bad_bodies(planner: &Planner<'_>, id: &str, plain: Call, cases: &mut Vec<Case
     if !body.media.iter().any(|media| media.media_type == "*/*") {
         let other =
             if body.media.iter().any(|media| media.media_type == "text/csv") { "image/png" } else { "text/csv" };
-        let valid = match &plain.body {
-            Some(CallBody::Value { value, .. }) if json => value.to_string(),
-            _ => "a,b".to_owned(),
-        };
-        add("media-type", "media-type", Some(other), RawBytes::Text(valid));
+        if json {
+            // The valid body under another name, so that nothing but the name can be the reason.
+            let mut call = plain.clone();
+            call.twist = Some(Twist::ContentType(other.to_owned()));
+            call.expect = fault("media-type");
+            cases.push(planner.single(Phase::Boundary, META.id, format!("{id}/body/media-type"), call));
+        } else {
+            add("media-type", "media-type", Some(other), RawBytes::Text("a,b".to_owned()));
+        }
     }
 }

@@ -30,7 +30,8 @@ impl Check for Value {
             seen.profile.limits.get(name).copied().or(documented).and_then(|limit| i64::try_from(limit).ok())
         };
         let applying = seen.subject.classes_of(operation, scheme(seen));
-        let certain = !matches!(seen.call.caller, crate::case::Caller::Bad { .. }) && !matches!(seen.response.status, 401 | 429);
+        let certain =
+            !matches!(seen.call.caller, crate::case::Caller::Bad { .. }) && !matches!(seen.response.status, 401 | 429);
         let candidates: Vec<(String, i64)> = if certain {
             applying.last().and_then(|(name, _)| Some((name.clone(), of(name)?))).into_iter().collect()
         } else {
