@@ -140,6 +140,9 @@ fn scalar_schema() -> BoxedStrategy<Value> {
         1 => Just(json!({"type": ["string", "null"], "maxLength": 8})),
         1 => Just(json!({"const": "fixed"})),
         1 => Just(json!({"not": {"type": ["object", "array"]}})),
+        1 => Just(json!({"type": "number", "multipleOf": 0.25, "minimum": -3})),
+        2 => Just(json!({"$ref": "#/$defs/A"})),
+        1 => Just(json!({"$ref": "#/$defs/B"})),
         1 => Just(json!({})),
     ]
     .boxed()
@@ -195,7 +198,21 @@ fn any_schema() -> BoxedStrategy<Value> {
             });
             let tuple = prop::collection::vec(inner.clone(), 1..4).prop_map(|items| json!({"type": "array", "prefixItems": items, "items": false, "minItems": 1}));
             let several = prop::collection::vec(inner.clone(), 1..4);
+            let patterned = (inner.clone(), inner.clone(), any::<bool>()).prop_map(|(one, other, closed)| {
+                json!({"type": "object", "patternProperties": {"^x-[a-z]+$": one}, "additionalProperties": if closed { json!(false) } else { other }})
+            });
+            let containing = (inner.clone(), 1u64..3).prop_map(|(item, max)| json!({"type": "array", "contains": item, "maxContains": max, "maxItems": 6}));
+            let unevaluated = (inner.clone(), inner.clone()).prop_map(|(one, other)| {
+                json!({"type": "object", "allOf": [{"properties": {"a": one}}], "properties": {"b": other}, "unevaluatedProperties": false})
+            });
+            let dependent = (inner.clone(), inner.clone()).prop_map(|(one, other)| {
+                json!({"type": "object", "properties": {"a": one}, "dependentSchemas": {"a": {"required": ["b"], "properties": {"b": other}}}})
+            });
             prop_oneof![
+                1 => patterned,
+                1 => containing,
+                1 => unevaluated,
+                1 => dependent,
                 6 => object,
                 2 => map,
                 3 => array,
@@ -210,15 +227,43 @@ fn any_schema() -> BoxedStrategy<Value> {
         .boxed()
 }
 
+/// A schema with two named ones that it, and they, may refer to.
+fn whole_schema() -> BoxedStrategy<Value> {
+    (any_schema(), any_schema(), any_schema())
+        .prop_map(|(root, a, b)| json!({"allOf": [root], "$defs": {"A": a, "B": b}}))
+        .boxed()
+}
+
 proptest! {
     #![proptest_config(Config { cases: 150, max_shrink_iters: 400, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn laws_hold_for_random_schemas(schema in any_schema()) {
+    fn laws_hold_for_random_schemas(schema in whole_schema()) {
         // A schema without values is refused with a reason; all others obey.
         match Generator::new(&schema) {
             Ok(_) => laws(&schema, 12),
             Err(error) => prop_assert!(!error.reason.is_empty()),
+        }
+    }
+
+    /// Documents have mistakes anywhere; the answer is an error or a generator, and never a panic.
+    #[test]
+    fn malformed_schemas_never_panic(schema in whole_schema(), junk in prop::collection::vec((any::<prop::sample::Index>(), any_json()), 1..4)) {
+        let mut schema = schema;
+        for (place, value) in junk {
+            let mut pointers = Vec::new();
+            pointers_of(&schema, String::new(), &mut pointers);
+            let pointer = place.get(&pointers).clone();
+            if let Some(place) = schema.pointer_mut(&pointer) {
+                *place = value;
+            }
+        }
+        if let Ok(generator) = Generator::new(&schema) {
+            for index in 0..5 {
+                prop_assert!(generator.is_valid(&generator.sample(1, index)));
+                generator.invalid(1, index);
+            }
+            generator.boundaries();
         }
     }
 
@@ -243,6 +288,19 @@ proptest! {
             prop_assert!(steps < 10_000);
         }
     }
+}
+
+fn pointers_of(value: &Value, at: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, value)| pointers_of(value, format!("{at}/{name}"), found));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, value)| pointers_of(value, format!("{at}/{index}"), found));
+        }
+        _ => {}
+    }
+    found.push(at);
 }
 
 fn any_json() -> BoxedStrategy<Value> {
@@ -621,6 +679,47 @@ fn recursion_ends() {
         assert!(measure(&generator.maximal()).parts < 20_000);
         assert!(start.elapsed() < Duration::from_secs(20), "{schema} took {:?}", start.elapsed());
     }
+}
+
+#[test]
+fn values_without_measure_are_refused() {
+    let chain: Map<String, Value> = (0..400)
+        .map(|n| (format!("D{n}"), json!({"type": "object", "required": ["d"], "properties": {"d": {"$ref": format!("#/$defs/D{}", n + 1)}}})))
+        .chain([("D400".to_owned(), json!({"type": "integer"}))])
+        .collect();
+    for schema in [
+        json!({"$ref": "#/$defs/D0", "$defs": chain}),
+        json!({"type": "array", "minItems": 10_000, "items": {"type": "array", "minItems": 10_000, "items": {"type": "integer"}}}),
+        json!({"type": "array", "minItems": 1_000_000_000}),
+        json!({"type": "string", "minLength": 4_000_000_000u64}),
+        json!({"type": "object", "minProperties": 1_000_000_000}),
+        json!({"type": "string", "pattern": "^(a{1000}){1000}{1000}$"}),
+    ] {
+        let start = Instant::now();
+        let error = Generator::new(&schema).map(|generator| generator.minimal().to_string().len());
+        assert!(error.is_err(), "{}: {error:?}", schema.to_string().chars().take(100).collect::<String>());
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+    // The same inside of an optional part only costs that part.
+    let schema = json!({"type": "object", "properties": {"big": {"type": "array", "minItems": 1_000_000_000}, "n": {"type": "integer"}}});
+    assert_eq!(generator(&schema).problems().len(), 1);
+    laws(&schema, 20);
+    // Wide, but within measure.
+    let wide: Map<String, Value> = (0..300).map(|n| (format!("m{n}"), json!({"type": "string"}))).collect();
+    let start = Instant::now();
+    laws(&json!({"type": "object", "properties": wide, "minProperties": 200}), 5);
+    laws(&json!({"type": "array", "minItems": 1000, "items": {"type": "integer"}, "uniqueItems": true}), 3);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn types_without_values_are_not_chosen() {
+    laws(
+        &json!({"type": ["object", "array"], "required": ["self"], "properties": {"self": {"$ref": "#"}}, "items": {"$ref": "#"}}),
+        60,
+    );
+    laws(&json!({"type": ["object", "string"], "required": ["never"], "properties": {"never": false}}), 60);
+    laws(&json!({"type": ["array", "null"], "items": {"$ref": "#"}, "minItems": 1}), 60);
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct Contract {
     pub request_id_header: &'static str,
     /// The value of `WWW-Authenticate` on a 401 (RFC 9110 section 11.6.1), if a scheme has one.
     pub challenge: Option<&'static str>,
+    /// When the documented clients try again, if the contract says so.
+    pub retry: Option<&'static Retry>,
     /// The JSON Schemas of bodies and parameters: an array, one schema a line, in the order of their indices.
     pub schemas: &'static str,
 }
@@ -271,6 +273,34 @@ pub enum RetryAfterForm {
     HttpDate,
     /// The header is not part of the contract.
     None,
+}
+
+/// When a client tries again.
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// The statuses worth another try.
+    pub statuses: &'static [u16],
+    /// Tries after the first.
+    pub max: u32,
+    /// How the pause grows.
+    pub backoff: Backoff,
+    /// The first pause in milliseconds.
+    pub base_ms: u64,
+    /// Wait at least as long as the answer says.
+    pub honour_retry_after: bool,
+    /// The wait in seconds after a 429 that does not state one.
+    pub default_wait_s: Option<u64>,
+    /// Codes that are not worth a try although their status is.
+    pub except_codes: &'static [&'static str],
+}
+
+/// How the pause between tries grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backoff {
+    /// Doubles: base, 2 base, 4 base.
+    Exponential,
+    /// A random part of the doubled pause.
+    ExponentialJitter,
 }
 
 /// A failing answer: a status and, where the dialect has codes, a code.

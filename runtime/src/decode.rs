@@ -115,7 +115,9 @@ impl<'a> Pairs<'a> {
     pub fn read_form(&self, properties: &[(&'static str, Kind)]) -> Result<Value, (String, Unreadable)> {
         let mut object = Map::new();
         for (name, kind) in properties {
-            if let Some(value) = self.read_as(name, Style::Form, true, kind).map_err(|error| ((*name).to_owned(), error))? {
+            if let Some(value) =
+                self.read_as(name, Style::Form, true, kind).map_err(|error| ((*name).to_owned(), error))?
+            {
                 object.insert((*name).to_owned(), value);
             }
         }
@@ -206,7 +208,10 @@ pub fn simple(parameter: &Parameter, text: &str) -> Result<Value, Unreadable> {
 
 /// One value of a `Cookie` header.
 pub fn cookie<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-    header.split(';').find_map(|pair| pair.trim().split_once('=').filter(|(candidate, _)| *candidate == name)).map(|(_, value)| value)
+    header
+        .split(';')
+        .find_map(|pair| pair.trim().split_once('=').filter(|(candidate, _)| *candidate == name))
+        .map(|(_, value)| value)
 }
 
 /// One value; what is not of its kind stays a string.
@@ -299,7 +304,11 @@ mod tests {
         for (text, kind, expected) in cases {
             assert_eq!(scalar(&kind, text), expected, "{text:?}");
         }
-        assert_eq!(scalar(&Kind::Integer, "99999999999999999999"), json!(1e20), "too large for 64 bits, still a number");
+        assert_eq!(
+            scalar(&Kind::Integer, "99999999999999999999"),
+            json!(1e20),
+            "too large for 64 bits, still a number"
+        );
     }
 
     #[test]

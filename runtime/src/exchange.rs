@@ -261,11 +261,9 @@ impl Reader<'_> {
             return Err(Rejection::of(self.violations));
         }
         match self.not_found {
-            Some((answer, violation)) => Err(Rejection {
-                kind: RejectionKind::NotFound,
-                violations: vec![violation],
-                not_found: Some(answer),
-            }),
+            Some((answer, violation)) => {
+                Err(Rejection { kind: RejectionKind::NotFound, violations: vec![violation], not_found: Some(answer) })
+            }
             None => Ok(()),
         }
     }
@@ -323,8 +321,8 @@ impl Reader<'_> {
         let mut whole = BytesMut::new();
         let mut length = 0_u64;
         while let Some(frame) = body.frame().await {
-            let frame = frame
-                .map_err(|_| Rejection::body(RejectionKind::Malformed, "syntax", "ends before it is complete"))?;
+            let frame =
+                frame.map_err(|_| Rejection::body(RejectionKind::Malformed, "syntax", "ends before it is complete"))?;
             let Ok(data) = frame.into_data() else { continue };
             length += data.len() as u64;
             if length > description.max_bytes {
@@ -373,7 +371,7 @@ fn readable(content_type: &str, description: &BodyDescription) -> bool {
         BodyForm::Json | BodyForm::Form(_) | BodyForm::Text => parameters.split(';').all(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let value = value.trim().trim_matches('"').to_ascii_lowercase();
-            name.trim().to_ascii_lowercase() != "charset" || matches!(value.as_str(), "utf-8" | "utf8" | "us-ascii")
+            !name.trim().eq_ignore_ascii_case("charset") || matches!(value.as_str(), "utf-8" | "utf8" | "us-ascii")
         }),
     }
 }

@@ -29,7 +29,7 @@ fn describe(error: &serde_json::Error) -> String {
     if error.is_eof() { "ends too early".to_owned() } else { error.to_string() }
 }
 
-/// The largest whole number up to which a double has no gaps.
+/// Below this a double has no gaps between whole numbers.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 struct Strict;
@@ -60,7 +60,7 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Value::Number(number.into()))
     }
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        if number.fract() == 0.0 && number.abs() <= EXACT {
+        if number.fract() == 0.0 && number.abs() < EXACT {
             return Ok(Value::Number((number as i64).into()));
         }
         Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
@@ -101,7 +101,10 @@ mod tests {
 
     #[test]
     fn reads_values_and_makes_whole_numbers_integers() {
-        assert_eq!(parse(br#"{"a":[1.0,1e2,0.5,-0.0,null,true,"x"]}"#), Ok(json!({"a": [1, 100, 0.5, 0, null, true, "x"]})));
+        assert_eq!(
+            parse(br#"{"a":[1.0,1e2,0.5,-0.0,null,true,"x"]}"#),
+            Ok(json!({"a": [1, 100, 0.5, 0, null, true, "x"]}))
+        );
         assert!(parse(b"9007199254740993.0").is_ok_and(|value| value.is_f64()), "gaps stay doubles");
         assert_eq!(parse(b" 18446744073709551615 "), Ok(json!(18_446_744_073_709_551_615_u64)));
     }

@@ -13,10 +13,14 @@ pub mod multipart;
 pub mod problem;
 pub mod value;
 
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod decode;
 #[cfg(feature = "server")]
 pub mod exchange;
+#[cfg(test)]
+mod fixture;
 #[cfg(feature = "server")]
 pub mod gate;
 #[cfg(feature = "server")]
@@ -45,4 +49,6 @@ pub mod rt {
     pub use http;
     pub use serde_json;
     pub use uuid;
+    #[cfg(feature = "client")]
+    pub use {progenitor_client, reqwest};
 }

@@ -24,8 +24,15 @@ pub struct Upload {
 #[derive(Clone)]
 enum Content {
     Memory(Bytes),
-    Spooled { path: Arc<tempfile::TempPath>, length: u64 },
-    Path { path: Arc<Path>, length: u64 },
+    #[cfg(feature = "server")]
+    Spooled {
+        path: Arc<tempfile::TempPath>,
+        length: u64,
+    },
+    Path {
+        path: Arc<Path>,
+        length: u64,
+    },
 }
 
 impl Upload {
@@ -62,7 +69,9 @@ impl Upload {
     pub fn len(&self) -> u64 {
         match &self.content {
             Content::Memory(bytes) => bytes.len() as u64,
-            Content::Spooled { length, .. } | Content::Path { length, .. } => *length,
+            #[cfg(feature = "server")]
+            Content::Spooled { length, .. } => *length,
+            Content::Path { length, .. } => *length,
         }
     }
 
@@ -79,6 +88,7 @@ impl Upload {
     pub async fn bytes(&self) -> io::Result<Bytes> {
         match &self.content {
             Content::Memory(bytes) => Ok(bytes.clone()),
+            #[cfg(feature = "server")]
             Content::Spooled { path, .. } => Ok(tokio::fs::read(&**path).await?.into()),
             Content::Path { path, .. } => Ok(tokio::fs::read(&**path).await?.into()),
         }
@@ -92,6 +102,7 @@ impl Upload {
     pub async fn reader(&self) -> io::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {
         Ok(match &self.content {
             Content::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+            #[cfg(feature = "server")]
             Content::Spooled { path, .. } => Box::new(tokio::fs::File::open(&**path).await?),
             Content::Path { path, .. } => Box::new(tokio::fs::File::open(&**path).await?),
         })
@@ -106,6 +117,7 @@ impl Upload {
         match self.content {
             Content::Memory(bytes) => tokio::fs::write(target, &bytes).await,
             Content::Path { path, .. } => tokio::fs::copy(&*path, target).await.map(drop),
+            #[cfg(feature = "server")]
             Content::Spooled { path, .. } => match tokio::fs::rename(&**path, target).await {
                 Ok(()) => Ok(()),
                 Err(_) => tokio::fs::copy(&**path, target).await.map(drop),
@@ -162,7 +174,8 @@ mod read {
 
         /// All files of this name, in order.
         pub fn files(&mut self, name: &str) -> Vec<Upload> {
-            let (mine, others) = std::mem::take(&mut self.files).into_iter().partition(|(candidate, _)| *candidate == name);
+            let (mine, others) =
+                std::mem::take(&mut self.files).into_iter().partition(|(candidate, _)| *candidate == name);
             self.files = others;
             let mine: Vec<(&str, Upload)> = mine;
             mine.into_iter().map(|(_, upload)| upload).collect()
@@ -214,7 +227,10 @@ mod read {
             let value = if matches!(part.kind, Kind::File) {
                 let essence = field.content_type().map(|media_type| media_type.essence_str().to_owned());
                 let accepted = part.media_types.is_empty()
-                    || part.media_types.iter().any(|range| super::super::exchange::accepts(range, essence.as_deref().unwrap_or_default()));
+                    || part
+                        .media_types
+                        .iter()
+                        .any(|range| super::super::exchange::accepts(range, essence.as_deref().unwrap_or_default()));
                 if !accepted {
                     wrong("contentMediaType", format!("must be {}", part.media_types.join(" or ")));
                 }
@@ -236,7 +252,11 @@ mod read {
                 while let Some(chunk) = field.chunk().await.map_err(failed)? {
                     text.extend_from_slice(&chunk);
                     if text.len() as u64 > LARGEST_TEXT {
-                        return Err(Rejection::body(RejectionKind::TooLarge, "maxBytes", "has a field that is too large"));
+                        return Err(Rejection::body(
+                            RejectionKind::TooLarge,
+                            "maxBytes",
+                            "has a field that is too large",
+                        ));
                     }
                 }
                 match std::str::from_utf8(&text) {

@@ -230,6 +230,38 @@ pub fn answer(answer: &'static Answer, why: Why, refusal: &Refusal<'_>) -> Respo
     )
 }
 
+/// An answer as the platform gives it, with something to say about every fact: generated tests hold it to the
+/// contract's schemas.
+#[doc(hidden)]
+pub fn specimen(chosen: &'static Answer, contract: &Contract) -> Response {
+    let violation = |field: &str, rule: &'static str, message: &'static str| Violation {
+        place: Place::Body,
+        pointer: format!("/{field}"),
+        rule: rule.into(),
+        message: message.into(),
+    };
+    let mut path = Vec::new();
+    if let DetailsForm::Object(members) = &chosen.details {
+        path.extend(members.iter().filter_map(|(_, fact)| match fact {
+            Fact::PathParameter(name) => Some((*name, "as it was sent".to_owned())),
+            _ => None,
+        }));
+    }
+    let class = contract.rate_limits.and_then(|limits| limits.classes.first().copied());
+    let standing = Standing { allowed: false, limit: 10, remaining: 0, reset_unix: 1_700_000_000, wait_seconds: 17 };
+    let violations = [violation("name", "required", "is required"), violation("config/url", "format", "must be a URI")];
+    let refusal = Refusal {
+        violations: &violations,
+        standing: Some(&standing),
+        class,
+        path: &path,
+        required_scopes: &["things:write"],
+        granted_scopes: Some(&["things:read".to_owned()]),
+        max_bytes: 1024,
+    };
+    answer(chosen, Why::Rejected(RejectionKind::Several), &refusal)
+}
+
 fn messages(violations: &[Violation]) -> Value {
     let mut by_field = Map::new();
     for violation in violations {
@@ -263,9 +295,7 @@ fn known(fact: Fact, refusal: &Refusal<'_>) -> Option<Value> {
         Fact::PathParameter(name) => {
             refusal.path.iter().find(|(candidate, _)| *candidate == name).map(|(_, value)| value.as_str())?.into()
         }
-        Fact::RequiredScope => {
-            missing_scope(refusal).or_else(|| refusal.required_scopes.first().copied())?.into()
-        }
+        Fact::RequiredScope => missing_scope(refusal).or_else(|| refusal.required_scopes.first().copied())?.into(),
         Fact::RequiredScopes => refusal.required_scopes.iter().copied().collect(),
         Fact::GrantedScopes => refusal.granted_scopes.unwrap_or_default().iter().map(String::as_str).collect(),
         Fact::MaxBytes => refusal.max_bytes.into(),

@@ -273,10 +273,14 @@ impl<G: Gate> Table<G> {
         let mut found = None;
         if let Ok(matched) = self.paths.at(parts.uri.path()) {
             let methods = &self.methods[*matched.value];
+            // An empty segment is no value: the path has a slash too many.
+            let whole = matched.params.iter().all(|(_, text)| !text.is_empty());
             let wanted = |wanted: &Method| methods.handlers.iter().find(|(method, ..)| method == wanted);
             let head = || if parts.method == Method::HEAD { wanted(&Method::GET) } else { None };
-            found = wanted(&parts.method).or_else(head).map(|(_, operation, handler)| (*operation, handler));
-            allow = Some(&methods.allow);
+            if whole {
+                found = wanted(&parts.method).or_else(head).map(|(_, operation, handler)| (*operation, handler));
+                allow = Some(&methods.allow);
+            }
             if found.is_some() {
                 for (name, (_, text)) in methods.parameters.iter().zip(matched.params.iter()) {
                     let text = decode_path(text).unwrap_or_else(|_| {
@@ -299,8 +303,7 @@ impl<G: Gate> Table<G> {
             }
             *name = parameter.name;
         }
-        let incoming =
-            Incoming { operation, parts, path, unreadable, body, schemas: self.schemas.clone(), peer };
+        let incoming = Incoming { operation, parts, path, unreadable, body, schemas: self.schemas.clone(), peer };
         let mut exchange = Exchange { identity: None, incoming };
         if let Err(refused) = self.admit(operation, &mut exchange, trace).await {
             return refused;
@@ -337,7 +340,9 @@ impl<G: Gate> Table<G> {
         let mut refused = None;
         for step in self.contract.check_order {
             let judged = match step {
-                CheckStep::Limit => self.limit(Some(operation), call, identity, operation.refusals.limited, trace).await,
+                CheckStep::Limit => {
+                    self.limit(Some(operation), call, identity, operation.refusals.limited, trace).await
+                }
                 CheckStep::Authenticate => match &identified {
                     Err(_) => Err(Refused::ByGate),
                     Ok(None) if !operation.admits_anonymous() => Err(Refused::Unauthenticated),
@@ -439,8 +444,7 @@ impl<G: Gate> Table<G> {
             return Ok(());
         }
         trace.limited = true;
-        let refusal =
-            Refusal { standing: Some(standing), class: Some(class), path: call.path, ..Refusal::default() };
+        let refusal = Refusal { standing: Some(standing), class: Some(class), path: call.path, ..Refusal::default() };
         let answer = answer.unwrap_or(self.contract.unmatched.internal);
         Err(Refused::Answered(reject::answer(answer, Why::Limited, &refusal)))
     }
@@ -456,7 +460,8 @@ impl<G: Gate> Table<G> {
         count: bool,
     ) {
         for class in classes {
-            let good = identity.filter(|identity| call.operation.is_none_or(|operation| operation.admits(identity.schemes)));
+            let good =
+                identity.filter(|identity| call.operation.is_none_or(|operation| operation.admits(identity.schemes)));
             let counts = match class.when {
                 When::Always => call.operation.is_some(),
                 When::Anonymous => good.is_none(),

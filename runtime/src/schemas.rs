@@ -54,7 +54,12 @@ impl Schemas {
     /// Whether it is right.
     pub fn check(&self, index: usize, value: &Value, place: Place, base: &str, found: &mut Vec<Violation>) -> bool {
         let Some(validator) = self.validators.get(index) else {
-            found.push(Violation { place, pointer: base.to_owned(), rule: "schema".into(), message: "cannot be judged".into() });
+            found.push(Violation {
+                place,
+                pointer: base.to_owned(),
+                rule: "schema".into(),
+                message: "cannot be judged".into(),
+            });
             return false;
         };
         if validator.is_valid(value) {
@@ -100,7 +105,10 @@ fn explain(error: &ValidationError<'_>, place: Place, base: &str, found: &mut Ve
             let foreign = |branch: &&Vec<ValidationError<'_>>| {
                 branch.iter().any(|error| {
                     error.instance_path().as_str() == own
-                        && matches!(error.kind(), ValidationErrorKind::Type { .. } | ValidationErrorKind::Constant { .. })
+                        && matches!(
+                            error.kind(),
+                            ValidationErrorKind::Type { .. } | ValidationErrorKind::Constant { .. }
+                        )
                 })
             };
             let mut near = context.iter().filter(|branch| !foreign(branch));

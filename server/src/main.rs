@@ -110,6 +110,9 @@ struct Serve {
     /// Write the demonstration's users and keys to this file (.toml or .json).
     #[arg(long, value_name = "FILE", requires = "demo_data")]
     demo_file: Option<PathBuf>,
+    /// Write a profile for `trueline check` against this server, with the demonstration's credentials, to this file.
+    #[arg(long, value_name = "FILE", requires = "demo_data")]
+    profile: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -181,12 +184,14 @@ async fn run_server(options: Serve) -> Result<(), Failure> {
     let config = settings(&options.common, &flags)?;
     let Contract::Ragchats = options.common.contract;
     let service = ragchats_service(&config).await?;
+    let mut demonstration = None;
     if options.demo_data {
         let demo = ragchats::demo::seed(&service).await?;
         match &options.demo_file {
             Some(path) => write_private(path, &render(&demo, format_of(path))?)?,
             None => tracing::info!("demonstration data created; `trueline-server demo-data` prints it"),
         }
+        demonstration = Some(demo);
     }
     let workers = service.start_workers().await?;
     let router = observe(service.router(), config.proxies()?);
@@ -194,6 +199,9 @@ async fn run_server(options: Serve) -> Result<(), Failure> {
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
+    if let (Some(path), Some(demo)) = (&options.profile, &demonstration) {
+        write_private(path, &demo.profile(&base_url(address, "")))?;
+    }
     if let Some(path) = &options.ready_file {
         write_ready_file(path, address, "").map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }

@@ -95,7 +95,9 @@ fn a_request_to_stop_ends_the_program_well() {
     let ready = folder.path().join("ready");
     let mut command =
         server(&["serve", "--contract", "ragchats", "--listen", "127.0.0.1:0", "--data-dir", text(folder.path())]);
-    command.args(["--ready-file", text(&ready), "--log-format", "json"]).stderr(Stdio::piped());
+    let profile = folder.path().join("profile.toml");
+    command.args(["--ready-file", text(&ready), "--log-format", "json", "--demo-data", "--profile", text(&profile)]);
+    command.stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let started = Instant::now();
     while !ready.exists() {
@@ -104,6 +106,8 @@ fn a_request_to_stop_ends_the_program_well() {
     }
     let url = std::fs::read_to_string(&ready).unwrap();
     assert!(url.starts_with("http://127.0.0.1:") && url.ends_with('\n'), "{url}");
+    let profile: toml::Table = toml::from_str(&std::fs::read_to_string(&profile).unwrap()).unwrap();
+    assert_eq!(profile["base-url"].as_str(), Some(url.trim()));
     let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();

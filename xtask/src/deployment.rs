@@ -23,7 +23,14 @@ pub struct Deployment {
 /// Builds the packages' binaries with cargo.
 pub fn build(root: &Path, release: bool) -> Result<PathBuf, String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["build", "--package", "trueline-server", "--package", "trueline-conformance", "--bins"]);
+    cargo.current_dir(root).args([
+        "build",
+        "--package",
+        "trueline-server",
+        "--package",
+        "trueline-conformance",
+        "--bins",
+    ]);
     if release {
         cargo.arg("--release");
     }

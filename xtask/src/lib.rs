@@ -1,5 +1,6 @@
 //! The workspace's own commands, as a library, so that tests need no process.
 
+pub mod bench;
 pub mod deployment;
 pub mod generate;
 pub mod lint;

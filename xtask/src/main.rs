@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use xtask::{generate, lint, verify};
+use xtask::{bench, generate, lint, verify};
 
 /// The workspace's own commands.
 #[derive(Debug, Parser)]
@@ -32,6 +32,27 @@ enum Command {
         #[arg(value_name = "NAME")]
         only: Option<String>,
     },
+    /// Measure what BENCHMARKS.md states, and write it again. Needs `wrk`.
+    Bench {
+        /// The contract.
+        #[arg(value_name = "NAME")]
+        contract: String,
+        /// A reading operation without path parameters.
+        #[arg(long, value_name = "ID")]
+        operation: String,
+        /// Connections of harness and load generator alike.
+        #[arg(long, default_value_t = 32)]
+        connections: usize,
+        /// Rounds; medians are reported.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Seconds of one round of the load generator.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Cases of the longest run, whose memory is measured.
+        #[arg(long, default_value_t = 1_000_000)]
+        most_cases: u64,
+    },
     /// Start a contract's reference server with a temporary database and run the harness against it.
     Verify {
         /// The contract.
@@ -49,6 +70,10 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Generate { check, only } => {
             generate::run(&root, &generate::Options { check, only }).map_err(|error| error.to_string())
+        }
+        Command::Bench { contract, operation, connections, rounds, seconds, most_cases } => {
+            let options = bench::Options { contract, operation, connections, rounds, seconds, most_cases };
+            bench::run(&root, &options)
         }
         Command::Lint { only } => lint::run(&root, only.as_deref()),
         Command::Verify { contract, check } => verify::run(&root, &contract, &check),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use trueline_spec::Contract;
 use xtask::generate::generate;
@@ -97,6 +98,18 @@ fn goldens_are_what_the_generator_makes() {
 fn generation_is_a_function_of_the_document() {
     for (name, path) in probes() {
         assert_eq!(module(&name, &path), module(&name, &path), "{name}");
+    }
+}
+
+#[test]
+fn the_order_of_named_schemas_does_not_matter() {
+    for (name, path) in probes() {
+        let document = format!("probes/{name}.yaml");
+        let contract = Contract::load(&path).unwrap_or_else(|problems| panic!("{document}\n{problems}"));
+        let mut turned = contract.clone();
+        turned.schemas = Arc::new(contract.schemas.iter().rev().map(|(name, schema)| (name.clone(), schema.clone())).collect());
+        let made = |contract| generate(contract, &document).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(made(&contract), made(&turned), "{name}");
     }
 }
 

@@ -269,6 +269,18 @@ impl<'a> Builder<'a> {
             }
         }
         required.extend(flat.pins.keys().filter(|name| names.contains(*name)).cloned());
+        // What a required member calls for is required as well.
+        while let Some(more) = rule
+            .dependent
+            .iter()
+            .filter(|(name, _)| required.contains(name))
+            .flat_map(|(_, others)| others)
+            .find(|name| !required.contains(*name))
+            .cloned()
+        {
+            required.insert(more);
+        }
+        names.extend(rule.dependent.iter().flat_map(|(_, others)| others).cloned());
         names.extend(required.iter().cloned());
         let hidden: BTreeSet<&String> = flat.forbidden.iter().collect();
         if required.iter().any(|name| hidden.contains(name)) {

@@ -39,6 +39,12 @@ const MOST_NODES: usize = 60_000;
 /// Decisions of one place are all tried together up to this many combinations, then only in a covering way.
 const MOST_COMBINATIONS: usize = 48;
 
+/// JSON readers stop at 128 levels (serde_json, among others); a value that needs more is no use, and this leaves room.
+const DEEPEST: u32 = 100;
+
+/// A value with more parts than this is a load test and not a test of the contract.
+const BIGGEST: u64 = 50_000;
+
 /// Without end: no finite value.
 pub(crate) const ENDLESS: u32 = u32::MAX;
 
@@ -47,6 +53,8 @@ pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     /// How deep the flattest value of each node is; [`ENDLESS`] for nodes without a value.
     pub(crate) heights: Vec<u32>,
+    /// How many parts the smallest value of each node has.
+    sizes: Vec<u64>,
     pub(crate) root: NodeId,
     /// Subschemas that values of some node must not match.
     pub(crate) negatives: Vec<Negative>,
@@ -158,6 +166,32 @@ pub(crate) struct Member {
     pub(crate) required: bool,
 }
 
+impl Leaf {
+    /// The types that values may be of, all scalars as one.
+    fn kinds(&self) -> u8 {
+        let scalars = if self.types & !(ARRAY | OBJECT) != 0 { STRING } else { 0 };
+        scalars | self.types & (ARRAY | OBJECT)
+    }
+
+    /// What an array or an object cannot be without, and how many of it.
+    fn needed(&self, kind: u8) -> impl Iterator<Item = (NodeId, u64)> {
+        let (array, object) = (kind == ARRAY, kind == OBJECT);
+        let least = if array { self.array.min.min(LONGEST_ARRAY) } else { 0 };
+        let prefix = self.array.prefix.iter().take(least as usize).map(|id| (*id, 1));
+        let rest = least.saturating_sub(self.array.prefix.len() as u64);
+        let items = self.array.items.filter(|_| rest > 0).map(|id| (id, rest));
+        let contains = self.array.contains.iter().filter(move |contains| array && contains.min > 0);
+        let members = self.object.members.iter().filter(move |member| object && member.required);
+        let unnamed = self.object.min.saturating_sub(self.object.members.len() as u64);
+        let others = self.object.additional.filter(|_| object && unnamed > 0).map(|id| (id, unnamed));
+        prefix
+            .chain(items)
+            .chain(contains.map(|contains| (contains.node, contains.min)))
+            .chain(members.map(|member| (member.node, 1)))
+            .chain(others)
+    }
+}
+
 impl Graph {
     /// Merges a standalone schema. `broken` are the places of keywords that are not valid JSON Schema.
     pub(crate) fn new(schema: &Value, broken: &HashSet<String>) -> Graph {
@@ -183,24 +217,56 @@ impl Graph {
             .zip(&builder.negative_nodes)
             .map(|(source, &node)| Negative { pointer: builder.pointer(*source), node })
             .collect();
-        let mut graph = Graph { heights: Vec::new(), nodes, root, negatives, dead: BTreeMap::new() };
+        let mut graph = Graph { heights: Vec::new(), sizes: Vec::new(), nodes, root, negatives, dead: BTreeMap::new() };
         graph.measure_heights();
         graph
     }
 
     /// Finds out which nodes have values; dead ones have none.
     pub(crate) fn measure_heights(&mut self) {
-        self.heights = vec![ENDLESS; self.nodes.len()];
-        // A node's height falls at most once to a final value per round, and real heights are small; the loop ends when
-        // a round changes nothing.
+        loop {
+            self.heights = vec![ENDLESS; self.nodes.len()];
+            self.settle(|graph, id| {
+                let height = graph.height_now(id);
+                let lower = height < graph.heights[id];
+                if lower {
+                    graph.heights[id] = height;
+                }
+                lower
+            });
+            self.sizes = vec![u64::MAX; self.nodes.len()];
+            self.settle(|graph, id| {
+                let size = graph.size_now(id);
+                let smaller = size < graph.sizes[id];
+                if smaller {
+                    graph.sizes[id] = size;
+                }
+                smaller
+            });
+            let before = self.dead.len();
+            for id in 0..self.nodes.len() {
+                let reason = match (self.heights[id], self.sizes[id]) {
+                    (ENDLESS, _) => continue,
+                    (DEEPEST.., _) => {
+                        format!("its flattest value is {} levels deep, {DEEPEST} is the limit", self.heights[id])
+                    }
+                    (_, BIGGEST..) => format!("its smallest value has more than {BIGGEST} parts"),
+                    _ => continue,
+                };
+                self.dead.insert(id, Unsatisfiable { pointer: self.pointer_of(id), reason });
+            }
+            if self.dead.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Repeats a step over all nodes until it changes nothing. Each node's figure only falls, and real ones are small.
+    fn settle(&mut self, step: impl Fn(&mut Graph, NodeId) -> bool) {
         loop {
             let mut changed = false;
             for id in (0..self.nodes.len()).rev() {
-                let height = if self.dead.contains_key(&id) { ENDLESS } else { self.height_now(id) };
-                if height < self.heights[id] {
-                    self.heights[id] = height;
-                    changed = true;
-                }
+                changed |= step(self, id);
             }
             if !changed {
                 return;
@@ -209,37 +275,59 @@ impl Graph {
     }
 
     fn height_now(&self, id: NodeId) -> u32 {
-        let of = |id: &NodeId| self.heights[*id];
-        let leaf = match &self.nodes[id] {
-            Node::Never(_) => return ENDLESS,
-            Node::Choice(choice) => return choice.branches.iter().map(|(_, id)| of(id)).min().unwrap_or(ENDLESS),
-            Node::Leaf(leaf) => leaf,
-        };
-        if leaf.values.is_some() || leaf.types & (ANY & !(ARRAY | OBJECT)) != 0 {
+        if self.dead.contains_key(&id) {
+            return ENDLESS;
+        }
+        match &self.nodes[id] {
+            Node::Never(_) => ENDLESS,
+            Node::Choice(choice) => choice.branches.iter().map(|(_, id)| self.heights[*id]).min().unwrap_or(ENDLESS),
+            Node::Leaf(leaf) => {
+                let kinds = [STRING, ARRAY, OBJECT].into_iter().filter(|kind| leaf.kinds() & kind != 0);
+                kinds.map(|kind| self.kind_height(leaf, kind)).min().unwrap_or(ENDLESS)
+            }
+        }
+    }
+
+    /// How deep the flattest value of one type is; every scalar is as flat as a string.
+    pub(crate) fn kind_height(&self, leaf: &Leaf, kind: u8) -> u32 {
+        if leaf.values.is_some() || kind & (ARRAY | OBJECT) == 0 {
             return 0;
         }
-        let mut best = ENDLESS;
-        if leaf.types & ARRAY != 0 {
-            let mut height = Some(0);
-            let needed = leaf.array.min.min(LONGEST_ARRAY) as usize;
-            let mut inside = |id: NodeId| {
-                height = height.and_then(|height: u32| Some(height.max(self.heights[id].checked_add(1)?)));
-            };
-            leaf.array.prefix.iter().take(needed).copied().for_each(&mut inside);
-            if needed > leaf.array.prefix.len() {
-                leaf.array.items.into_iter().for_each(&mut inside);
+        let inside = leaf.needed(kind).map(|(id, _)| self.heights[id]).max();
+        inside.map_or(0, |height| height.saturating_add(1))
+    }
+
+    fn size_now(&self, id: NodeId) -> u64 {
+        match &self.nodes[id] {
+            _ if !self.lives(id) => u64::MAX,
+            Node::Never(_) => u64::MAX,
+            Node::Choice(choice) => choice.branches.iter().map(|(_, id)| self.sizes[*id]).min().unwrap_or(u64::MAX),
+            Node::Leaf(leaf) if leaf.values.is_some() => 1,
+            Node::Leaf(leaf) => {
+                let kinds = [STRING, ARRAY, OBJECT].into_iter().filter(|kind| leaf.kinds() & kind != 0);
+                let size = |kind: u8| match kind {
+                    // A long string is as much work as many short ones.
+                    STRING => 1 + leaf.string.min / 64,
+                    kind => leaf
+                        .needed(kind)
+                        .fold(1u64, |size, (id, count)| size.saturating_add(self.sizes[id].saturating_mul(count))),
+                };
+                kinds.map(size).min().unwrap_or(u64::MAX)
             }
-            leaf.array.contains.iter().filter(|contains| contains.min > 0).map(|c| c.node).for_each(&mut inside);
-            best = best.min(height.unwrap_or(ENDLESS));
         }
-        if leaf.types & OBJECT != 0 {
-            let mut height = Some(0);
-            for member in leaf.object.members.iter().filter(|member| member.required) {
-                height = height.and_then(|height: u32| Some(height.max(self.heights[member.node].checked_add(1)?)));
+    }
+
+    /// Takes types off that a leaf allows but has no value of.
+    pub(crate) fn drop_dead_types(&mut self) {
+        for id in 0..self.nodes.len() {
+            let Node::Leaf(leaf) = &self.nodes[id] else { continue };
+            let gone = [ARRAY, OBJECT].into_iter().filter(|kind| self.kind_height(leaf, *kind) == ENDLESS).sum::<u8>();
+            if let Node::Leaf(leaf) = &mut self.nodes[id]
+                && leaf.usual & !gone != 0
+            {
+                leaf.usual &= !gone;
             }
-            best = best.min(height.unwrap_or(ENDLESS));
         }
-        best
     }
 
     /// Whether a node has values.

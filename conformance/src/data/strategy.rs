@@ -115,6 +115,7 @@ impl Engine {
             engine.prove_branches()?;
             engine.check_root()?;
         }
+        engine.graph.drop_dead_types();
         problems.extend(engine.graph.dead_parts());
         engine.problems = problems;
         engine.fill_pool()?;
@@ -383,17 +384,21 @@ impl Engine {
         if types & NULL != 0 && making.mode == Mode::Random && making.rng.chance(10) {
             return NULL;
         }
+        let order = match making.mode {
+            Mode::Maximal => [OBJECT, ARRAY, STRING, INTEGER, FRACTION, BOOLEAN, NULL],
+            _ => [STRING, INTEGER, FRACTION, BOOLEAN, OBJECT, ARRAY, NULL],
+        };
+        let mut kinds = order.into_iter().filter(|kind| kind & types != 0);
+        if making.spent() {
+            return kinds.min_by_key(|kind| self.graph.kind_height(leaf, *kind)).unwrap_or(NULL);
+        }
         if making.mode != Mode::Random {
-            let order: &[u8] = match making.mode {
-                Mode::Maximal => &[OBJECT, ARRAY, STRING, INTEGER, FRACTION, BOOLEAN, NULL],
-                _ => &[STRING, INTEGER, FRACTION, BOOLEAN, OBJECT, ARRAY, NULL],
-            };
-            return order.iter().copied().find(|kind| kind & types != 0).unwrap_or(NULL);
+            return kinds.next().unwrap_or(NULL);
         }
         let mut kinds = [0u8; 7];
         let mut count = 0;
         for bit in [BOOLEAN, INTEGER, FRACTION, STRING, ARRAY, OBJECT] {
-            if some & bit != 0 && !(making.spent() && bit & (ARRAY | OBJECT) != 0 && some & !(ARRAY | OBJECT) != 0) {
+            if some & bit != 0 {
                 kinds[count] = bit;
                 count += 1;
             }
@@ -581,15 +586,21 @@ impl Engine {
         Value::Object(map)
     }
 
+    /// Adds what members call for; a member that calls for something without a value goes.
     fn follow_dependents(&self, leaf: &Leaf, present: &mut [bool]) {
-        let place = |name: &str| leaf.object.members.iter().position(|member| member.name == name);
-        for _ in 0..leaf.object.dependent.len() + 1 {
+        let members = &leaf.object.members;
+        let place = |name: &str| members.iter().position(|member| member.name == name);
+        loop {
             let mut changed = false;
             for (name, others) in &leaf.object.dependent {
-                if place(name).is_none_or(|index| !present[index]) {
+                let Some(index) = place(name).filter(|index| present[*index]) else { continue };
+                let others: Vec<usize> = others.iter().filter_map(|name| place(name)).collect();
+                if others.iter().any(|other| !self.graph.lives(members[*other].node)) && !members[index].required {
+                    present[index] = false;
+                    // Whatever it had called for may stay: nothing forbids it.
                     continue;
                 }
-                for other in others.iter().filter_map(|name| place(name)) {
+                for other in others {
                     changed |= !std::mem::replace(&mut present[other], true);
                 }
             }

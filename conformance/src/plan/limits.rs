@@ -18,7 +18,10 @@ pub(super) fn plan(planner: &Planner<'_>, cases: &mut Vec<Case>) {
     let Some(limits) = planner.subject.contract.vocabulary.as_ref().and_then(|one| one.rate_limits.as_ref()) else {
         return quotas(planner, cases);
     };
-    for (name, class) in &limits.classes {
+    // Those that count per resource first: they need resources made, by the principals whose own limits come after.
+    let mut classes: Vec<_> = limits.classes.iter().collect();
+    classes.sort_by_key(|(_, class)| !matches!(class.per, Per::Path(_)));
+    for (name, class) in classes {
         if let Some(exhaust) = exhaust(planner, name, class) {
             cases.push(Case {
                 id: format!("limits/{name}"),

@@ -366,9 +366,6 @@ fn new_secret() -> Result<Secret, ConfigError> {
 /// Makes a secret and keeps it. When two programs do so at once, one file stands and both use it.
 fn keep_secret(path: &Path) -> Result<Secret, ConfigError> {
     let failed = |source| ConfigError::File { path: path.to_owned(), source };
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        make_folder(folder)?;
-    }
     let secret = new_secret()?;
     // Written whole under another name and then linked, so that nobody ever reads half of it.
     let draft = path.with_extension(format!("jwt-secret.{}", std::process::id()));

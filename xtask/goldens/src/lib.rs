@@ -3,4 +3,12 @@
 #![allow(clippy::all)]
 
 #[rustfmt::skip]
+pub mod detail;
+#[rustfmt::skip]
 pub mod kitchen;
+#[rustfmt::skip]
+pub mod message;
+#[rustfmt::skip]
+pub mod parameters;
+#[rustfmt::skip]
+pub mod shapes;

@@ -237,6 +237,8 @@ impl Call<'_> {
                 #derives
                 pub struct #inner { #body #(#fields,)* }
             });
+            let receive = receive(&inner, success);
+            structs.push(receive);
             let writes = success.headers.iter().map(|header| {
                 let (field, wire) = (ident(&header.rust), &header.wire);
                 match header.required {
@@ -318,13 +320,43 @@ impl Call<'_> {
     }
 }
 
+/// How a client reads an answer with headers.
+fn receive(name: &proc_macro2::Ident, success: &Success<'_>) -> TokenStream {
+    let body = match &success.payload {
+        Payload::Empty => quote!(),
+        Payload::Json(_) => quote! { body: received.json()?, },
+        Payload::Text => quote! { body: received.text()?, },
+        Payload::Bytes => quote! { body: received.bytes(), },
+        Payload::Events(_) => quote! { body: received.events(), },
+    };
+    let headers = success.headers.iter().map(|header| {
+        let (field, wire) = (ident(&header.rust), &header.wire);
+        match header.required {
+            true => quote! { #field: received.header(#wire)? },
+            false => quote! { #field: received.optional_header(#wire)? },
+        }
+    });
+    quote! {
+        #[cfg(feature = "client")]
+        impl #name {
+            pub(crate) fn receive(received: &mut ::trueline_runtime::client::Received) -> Result<Self, String> {
+                Ok(Self { #body #(#headers,)* })
+            }
+        }
+    }
+}
+
 /// A value's type outside of the types' own modules.
 pub(super) fn field_type(types: &Types<'_>, shape: &Shape) -> TokenStream {
     let ty = match shape.ty {
         Type::Moment => quote! { ::trueline_runtime::Timestamp },
         _ => types.nested(&shape.ty, &quote! { types:: }),
     };
-    if shape.nullable { quote! { Option<#ty> } } else { ty }
+    if shape.nullable {
+        quote! { Option<#ty> }
+    } else {
+        ty
+    }
 }
 
 fn header_type(header: &PlannedHeader) -> TokenStream {
@@ -333,5 +365,9 @@ fn header_type(header: &PlannedHeader) -> TokenStream {
         Type::Boolean => quote! { bool },
         _ => quote! { ::trueline_runtime::HeaderText },
     };
-    if header.required { ty } else { quote! { Option<#ty> } }
+    if header.required {
+        ty
+    } else {
+        quote! { Option<#ty> }
+    }
 }

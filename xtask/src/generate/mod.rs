@@ -4,6 +4,7 @@
 //! contract → plan (every name, type and answer decided, everything inexpressible collected) → source.
 
 mod calls;
+mod client;
 mod files;
 mod names;
 mod operations;
@@ -18,8 +19,8 @@ mod types;
 use std::collections::BTreeMap;
 
 use quote::quote;
-use trueline_spec::contract::Contract;
 use trueline_spec::Problems;
+use trueline_spec::contract::Contract;
 
 pub use files::{Options, run};
 
@@ -54,17 +55,22 @@ pub fn generate(contract: &Contract, document: &str) -> Result<BTreeMap<String, 
         };
         add("src/lib.rs".to_owned(), library(contract, document));
         add("src/problems.rs".to_owned(), dialect.emit(document, &mut types));
+        let (test, data) = dialect.emit_test(document);
+        add("src/dialect_test.rs".to_owned(), test);
         let folders = [
             ("types", types.emit(document, &roots)),
             ("operations", operations::emit(contract, &plans, &dialect, document, &sink)),
             ("calls", calls::emit(&plans, &types, document)),
             ("server", server::emit(contract, &plans, &dialect, document)),
+            // progenitor would only repeat what is wrong already, in its own words.
+            ("client", if sink.is_empty() { client::emit(contract, &plans, &types, document, &sink) } else { Vec::new() }),
         ];
         for (folder, sources) in folders {
             for (module, source) in sources {
                 add(format!("src/{folder}/{module}.rs"), source);
             }
         }
+        files.insert("src/dialect_test.json".to_owned(), data);
         files.insert("src/schemas.json".to_owned(), schemas.finish());
         files.insert("Cargo.toml".to_owned(), manifest(contract, document));
     }
@@ -88,6 +94,12 @@ fn library(contract: &Contract, document: &str) -> source::Source {
     source.items(quote! {
         #[rustfmt::skip]
         pub mod calls;
+        #[cfg(feature = "client")]
+        #[rustfmt::skip]
+        pub mod client;
+        #[cfg(all(test, feature = "server"))]
+        #[rustfmt::skip]
+        mod dialect_test;
         #[rustfmt::skip]
         pub mod operations;
         #[rustfmt::skip]
@@ -118,7 +130,7 @@ description = "{title}: types, server traits and client, generated from the cont
 [features]
 default = ["server", "client"]
 server = ["trueline-runtime/server"]
-client = ["trueline-runtime/client"]
+client = ["trueline-runtime/client", "dep:progenitor-client", "dep:reqwest"]
 
 [lints]
 workspace = true
@@ -127,9 +139,14 @@ workspace = true
 trueline-runtime = {{ workspace = true, default-features = false }}
 bytes.workspace = true
 chrono.workspace = true
+progenitor-client = {{ workspace = true, optional = true }}
+reqwest = {{ workspace = true, optional = true }}
 serde.workspace = true
 serde_json.workspace = true
 uuid.workspace = true
+
+[dev-dependencies]
+jsonschema.workspace = true
 "#
     )
 }

@@ -18,8 +18,10 @@ const KEYWORDS: [&str; 47] = [
 const NEVER_RAW: [&str; 5] = ["crate", "self", "super", "Self", "_"];
 
 /// Names that generated code uses bare; a type of the contract must not shadow them.
-const PRELUDE: [&str; 14] =
-    ["Box", "Bytes", "Clone", "Debug", "Default", "Err", "None", "Ok", "Option", "Result", "Self", "Some", "String", "Vec"];
+const PRELUDE: [&str; 14] = [
+    "Box", "Bytes", "Clone", "Debug", "Default", "Err", "None", "Ok", "Option", "Result", "Self", "Some", "String",
+    "Vec",
+];
 
 /// A type or variant: `agent_not_found` is `AgentNotFound`.
 pub(super) fn pascal(text: &str) -> String {

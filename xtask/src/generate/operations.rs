@@ -36,7 +36,8 @@ pub(super) fn emit(
     }
     files.push(("mod".to_owned(), head(contract, plans, &sections, &refusals, dialect, document, sink)));
     for (module, plans) in sections {
-        let mut source = Source::new(document, &format!("Operations of the section `{}` as data.", plans[0].operation.tag));
+        let mut source =
+            Source::new(document, &format!("Operations of the section `{}` as data.", plans[0].operation.tag));
         source.items(quote! {
             #[allow(unused_imports)]
             use ::trueline_runtime::contract::{
@@ -74,8 +75,8 @@ fn head(
     source.items(quote! {
         #[allow(unused_imports)]
         use ::trueline_runtime::contract::{
-            CheckStep, Contract, HeaderReach, Per, Quota, QuotaWindow, RateClass, RateLimits, Refusals, ResetUnit,
-            RetryAfterForm, SchemeKind, Schemes, SecurityScheme, Unmatched, When,
+            Backoff, CheckStep, Contract, HeaderReach, Per, Quota, QuotaWindow, RateClass, RateLimits, Refusals, ResetUnit,
+            Retry, RetryAfterForm, SchemeKind, Schemes, SecurityScheme, Unmatched, When,
         };
         use super::problems::answers;
     });
@@ -119,6 +120,7 @@ fn head(
     source.items(quote! {
         /// The security schemes as sets of one.
         pub mod schemes {
+            #[allow(unused_imports)]
             use ::trueline_runtime::contract::Schemes;
             #(#scheme_names)*
         }
@@ -166,10 +168,45 @@ fn head(
     let request_id = vocabulary.request_id_header.as_deref().unwrap_or("x-request-id").to_lowercase();
     let challenge = match contract.security_schemes.values().find_map(|scheme| match &scheme.kind {
         SecurityKind::Http { scheme, .. } if scheme == "basic" => Some(format!("Basic realm=\"{}\"", contract.name)),
-        SecurityKind::Http { .. } | SecurityKind::OAuth2 { .. } | SecurityKind::OpenIdConnect { .. } => Some("Bearer".to_owned()),
+        SecurityKind::Http { .. } | SecurityKind::OAuth2 { .. } | SecurityKind::OpenIdConnect { .. } => {
+            Some("Bearer".to_owned())
+        }
         _ => None,
     }) {
         Some(text) => quote! { Some(#text) },
+        None => quote! { None },
+    };
+    let retry = match &vocabulary.retry {
+        Some(retry) => {
+            let (statuses, codes, honour) = (
+                retry.statuses.iter().map(|status| Literal::u16_unsuffixed(*status)),
+                &retry.except_codes,
+                retry.honour_retry_after,
+            );
+            let (max, base) = (Literal::u32_unsuffixed(retry.max), Literal::u64_unsuffixed(retry.base_ms));
+            let backoff = match retry.backoff {
+                vocabulary::Backoff::Exponential => quote! { Exponential },
+                vocabulary::Backoff::ExponentialJitter => quote! { ExponentialJitter },
+            };
+            let wait = match retry.default_wait_s {
+                Some(seconds) => {
+                    let seconds = Literal::u64_unsuffixed(seconds);
+                    quote! { Some(#seconds) }
+                }
+                None => quote! { None },
+            };
+            quote! {
+                Some(&Retry {
+                    statuses: &[#(#statuses),*],
+                    max: #max,
+                    backoff: Backoff::#backoff,
+                    base_ms: #base,
+                    honour_retry_after: #honour,
+                    default_wait_s: #wait,
+                    except_codes: &[#(#codes),*],
+                })
+            }
+        }
         None => quote! { None },
     };
     source.items(quote! {
@@ -186,6 +223,7 @@ fn head(
             unmatched: #unmatched,
             request_id_header: #request_id,
             challenge: #challenge,
+            retry: #retry,
             schemas: include_str!("../schemas.json"),
         };
     });
@@ -198,8 +236,20 @@ fn head(
             }
             None => quote! { None },
         };
-        let [unauthenticated, wrong_scheme, forbidden, missing, invalid, several, malformed, media_type, too_large, limited, _, unavailable] =
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map(|slot: usize| optional(&set.0[slot]));
+        let [
+            unauthenticated,
+            wrong_scheme,
+            forbidden,
+            missing,
+            invalid,
+            several,
+            malformed,
+            media_type,
+            too_large,
+            limited,
+            _,
+            unavailable,
+        ] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map(|slot: usize| optional(&set.0[slot]));
         let internal = match &set.0[10] {
             Some(name) => {
                 let name = ident(name);
@@ -239,7 +289,8 @@ fn limits_of(contract: &Contract, limits: &vocabulary::RateLimits, sink: &Sink) 
         Some(name) => {
             let name = name.to_lowercase();
             if name.parse::<http::HeaderName>().is_err() {
-                let at = trueline_spec::document::Location { file: 0, pointer: "/x-contract/rate-limits/headers".into() };
+                let at =
+                    trueline_spec::document::Location { file: 0, pointer: "/x-contract/rate-limits/headers".into() };
                 sink.refuse(&at, format!("`{name}` is not a header name"));
             }
             quote! { Some(#name) }
@@ -332,7 +383,11 @@ fn operation(plan: &Plan<'_>, set: usize, dialect: &Dialect<'_>) -> TokenStream 
         }
     });
     let anonymous_only = operation.security.iter().all(|alternative| alternative.schemes.is_empty());
-    let security = if anonymous_only { quote! { &[] } } else { quote! { &[#(#security),*] } };
+    let security = if anonymous_only {
+        quote! { &[] }
+    } else {
+        quote! { &[#(#security),*] }
+    };
     let scopes = &plan.scopes;
     let classes = operation.rate_limits.iter().map(|name| ident(&names::shouty(name)));
     let quotas = &operation.quotas;

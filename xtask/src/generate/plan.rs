@@ -151,23 +151,41 @@ impl<'a: 's, 's> Planner<'a, 's> {
             if let Err((other, _)) = modules.take(&module, &operation.tag, &operation.at)
                 && other != operation.tag
             {
-                self.sink.refuse(&operation.at, format!("the tags `{other}` and `{}` are both `{module}` in Rust", operation.tag));
+                self.sink.refuse(
+                    &operation.at,
+                    format!("the tags `{other}` and `{}` are both `{module}` in Rust", operation.tag),
+                );
             }
             if ["mod", "gate", "details", "raw", "retry"].contains(&module.as_str()) {
-                self.sink.refuse(&operation.at, format!("the tag `{}` would be the module `{module}`, which is taken", operation.tag));
+                self.sink.refuse(
+                    &operation.at,
+                    format!("the tag `{}` would be the module `{module}`, which is taken", operation.tag),
+                );
             }
             if operation.id_is_made {
-                self.sink.refuse_with_help(&operation.at, "this operation has no operationId", "give it one: it names everything");
+                self.sink.refuse_with_help(
+                    &operation.at,
+                    "this operation has no operationId",
+                    "give it one: it names everything",
+                );
             }
             let function = names::snake(&operation.id);
             if let Err((other, _)) = functions.take(&function, &operation.id, &operation.at) {
-                self.sink.refuse(&operation.at, format!("the operations `{other}` and `{}` are both `{function}` in Rust", operation.id));
+                self.sink.refuse(
+                    &operation.at,
+                    format!("the operations `{other}` and `{}` are both `{function}` in Rust", operation.id),
+                );
                 continue;
             }
             self.path(operation);
             let shape = shape_of(operation);
-            if let Some((_, _, other)) = routes.iter().find(|(method, other, _)| **method == operation.method && *other == shape) {
-                self.sink.refuse(&operation.at, format!("`{}` has this method on a path of the same shape already", other.id));
+            if let Some((_, _, other)) =
+                routes.iter().find(|(method, other, _)| **method == operation.method && *other == shape)
+            {
+                self.sink.refuse(
+                    &operation.at,
+                    format!("`{}` has this method on a path of the same shape already", other.id),
+                );
                 continue;
             }
             routes.push((&operation.method, shape, operation));
@@ -186,7 +204,10 @@ impl<'a: 's, 's> Planner<'a, 's> {
                     && a > b
                 {
                     let at = Location { file: 0, pointer: "/x-contract/check-order".into() };
-                    self.sink.refuse(&at, format!("the generated router cannot {after:?} before it does {before:?}").to_lowercase());
+                    self.sink.refuse(
+                        &at,
+                        format!("the generated router cannot {after:?} before it does {before:?}").to_lowercase(),
+                    );
                 }
             }
         }
@@ -224,7 +245,13 @@ impl<'a: 's, 's> Planner<'a, 's> {
         }
     }
 
-    fn operation(&mut self, operation: &'a Operation, module: String, function: String, dialect: &mut Dialect<'_>) -> Plan<'a> {
+    fn operation(
+        &mut self,
+        operation: &'a Operation,
+        module: String,
+        function: String,
+        dialect: &mut Dialect<'_>,
+    ) -> Plan<'a> {
         let name = names::pascal(&operation.id);
         let caller = match () {
             () if operation.security.iter().all(|alternative| alternative.schemes.is_empty()) => Caller::Nobody,
@@ -233,10 +260,16 @@ impl<'a: 's, 's> Planner<'a, 's> {
         };
         let parameters = self.parameters(operation, &name, &module, dialect);
         let body = self.body(operation, &name, &module);
-        let judged = validates(operation) || parameters.iter().any(|parameter| parameter.parameter.place == ParameterPlace::Path && parameter.not_found.is_none());
+        let judged = validates(operation)
+            || parameters
+                .iter()
+                .any(|parameter| parameter.parameter.place == ParameterPlace::Path && parameter.not_found.is_none());
         let successes = self.successes(operation, &name, &module);
-        let failures: Vec<(String, String)> =
-            dialect.failures(operation).into_iter().map(|failing| (failing.name.clone(), dialect.about(failing))).collect();
+        let failures: Vec<(String, String)> = dialect
+            .failures(operation)
+            .into_iter()
+            .map(|failing| (failing.name.clone(), dialect.about(failing)))
+            .collect();
         if failures.is_empty() {
             self.sink.refuse(&operation.at, "this operation documents no failure, and every service can fail");
         }
@@ -283,7 +316,13 @@ impl<'a: 's, 's> Planner<'a, 's> {
         scopes
     }
 
-    fn parameters(&mut self, operation: &'a Operation, name: &str, module: &str, dialect: &mut Dialect<'_>) -> Vec<PlannedParameter<'a>> {
+    fn parameters(
+        &mut self,
+        operation: &'a Operation,
+        name: &str,
+        module: &str,
+        dialect: &mut Dialect<'_>,
+    ) -> Vec<PlannedParameter<'a>> {
         let mut taken = Names::default();
         if operation.body.is_some()
             && let Some(body) = &operation.body
@@ -294,7 +333,9 @@ impl<'a: 's, 's> Planner<'a, 's> {
         let path_order: Vec<&str> = operation.path_parameters().collect();
         let mut ordered: Vec<&Parameter> = operation.parameters.iter().collect();
         ordered.sort_by_key(|parameter| match parameter.place {
-            ParameterPlace::Path => path_order.iter().position(|name| *name == parameter.name).unwrap_or(usize::MAX - 1),
+            ParameterPlace::Path => {
+                path_order.iter().position(|name| *name == parameter.name).unwrap_or(usize::MAX - 1)
+            }
             _ => usize::MAX,
         });
         let may_be_invalid = true;
@@ -313,7 +354,10 @@ impl<'a: 's, 's> Planner<'a, 's> {
             if taken.take(&rust, &parameter.name, &parameter.at).is_err() {
                 rust = format!("{rust}_{}", parameter.place);
                 if let Err((other, _)) = taken.take(&rust, &parameter.name, &parameter.at) {
-                    self.sink.refuse(&parameter.at, format!("the parameters `{other}` and `{}` are both `{rust}` in Rust", parameter.name));
+                    self.sink.refuse(
+                        &parameter.at,
+                        format!("the parameters `{other}` and `{}` are both `{rust}` in Rust", parameter.name),
+                    );
                     continue;
                 }
             }
@@ -322,7 +366,11 @@ impl<'a: 's, 's> Planner<'a, 's> {
                 continue;
             }
             let Some((style, explode)) = self.style(parameter) else { continue };
-            let shape = self.types.shape(&parameter.schema.value, &parameter.schema.at, &format!("{name}{}", names::pascal(&parameter.name)));
+            let shape = self.types.shape(
+                &parameter.schema.value,
+                &parameter.schema.at,
+                &format!("{name}{}", names::pascal(&rust)),
+            );
             if shape.nullable && style != "Json" {
                 self.sink.refuse(&parameter.at, "null has no form outside of a body");
             }
@@ -333,10 +381,16 @@ impl<'a: 's, 's> Planner<'a, 's> {
             };
             let standalone = self.contract.standalone(&parameter.schema, Direction::Request);
             let not_found = match parameter.place {
-                ParameterPlace::Path if !self.takes_anything(&parameter.schema) => dialect.not_found(operation, &parameter.name, may_be_invalid),
+                ParameterPlace::Path if !self.takes_anything(&parameter.schema) => {
+                    dialect.not_found(operation, &parameter.name, may_be_invalid)
+                }
                 _ => None,
             };
-            let kind = if style == "Json" { quote! { Kind::Json } } else { self.kind(&parameter.schema.value, 0) };
+            let kind = if style == "Json" {
+                quote! { Kind::Json }
+            } else {
+                self.kind(&parameter.schema.value, 0)
+            };
             planned.push(PlannedParameter {
                 parameter,
                 rust,
@@ -356,7 +410,8 @@ impl<'a: 's, 's> Planner<'a, 's> {
     fn takes_anything(&self, schema: &Schema) -> bool {
         let resolved = self.contract.resolve(schema);
         let narrow = ["enum", "const", "format", "pattern", "minLength", "maxLength", "allOf", "oneOf", "anyOf", "not"];
-        resolved.value.get("type").is_some_and(|kind| kind == "string") && narrow.iter().all(|key| resolved.value.get(key).is_none())
+        resolved.value.get("type").is_some_and(|kind| kind == "string")
+            && narrow.iter().all(|key| resolved.value.get(key).is_none())
     }
 
     fn style(&self, parameter: &Parameter) -> Option<(&'static str, bool)> {
@@ -437,13 +492,18 @@ impl<'a: 's, 's> Planner<'a, 's> {
         let first = body.media.first()?;
         let max_bytes = operation.max_body_bytes.unwrap_or(LARGEST_BODY);
         for other in &body.media[1..] {
-            let same = is_json(&first.media_type) && is_json(&other.media_type)
-                && other.schema.as_ref().map(|schema| &schema.value) == first.schema.as_ref().map(|schema| &schema.value);
+            let same = is_json(&first.media_type)
+                && is_json(&other.media_type)
+                && other.schema.as_ref().map(|schema| &schema.value)
+                    == first.schema.as_ref().map(|schema| &schema.value);
             let opaque = [first, other].iter().all(|media| matches!(self.form_of(media), Some("bytes")));
             if !same && !opaque {
                 self.sink.refuse_with_help(
                     &other.at,
-                    format!("a body may be `{}` or `{}`, and a handler can take one form only", first.media_type, other.media_type),
+                    format!(
+                        "a body may be `{}` or `{}`, and a handler can take one form only",
+                        first.media_type, other.media_type
+                    ),
                     "give each form its own operation",
                 );
                 return None;
@@ -499,7 +559,10 @@ impl<'a: 's, 's> Planner<'a, 's> {
                 None => "bytes",
                 Some(schema) => {
                     let resolved = self.contract.resolve(schema);
-                    if is_file(&resolved.value) || resolved.value.as_object().is_some_and(Map::is_empty) || *resolved.value == Value::Bool(true) {
+                    if is_file(&resolved.value)
+                        || resolved.value.as_object().is_some_and(Map::is_empty)
+                        || *resolved.value == Value::Bool(true)
+                    {
                         "bytes"
                     } else {
                         return None;
@@ -515,7 +578,15 @@ impl<'a: 's, 's> Planner<'a, 's> {
             self.sink.refuse(&schema.at, "a multipart form needs an object with properties");
             return None;
         };
-        let required: Vec<String> = resolved.value.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        let required: Vec<String> = resolved
+            .value
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
         let mut taken = Names::default();
         let mut parts = Vec::new();
         for (wire, property) in &properties {
@@ -547,7 +618,11 @@ impl<'a: 's, 's> Planner<'a, 's> {
                 required: required.contains(wire),
                 repeated,
                 field,
-                media_types: if file { media.part_types.get(wire).cloned().unwrap_or_default() } else { Vec::new() },
+                media_types: match media.part_types.get(wire) {
+                    // The type of every file that the document says nothing about ("Encoding Object").
+                    Some(types) if file && *types != ["application/octet-stream"] => types.clone(),
+                    _ => Vec::new(),
+                },
             });
         }
         Some(parts)
@@ -559,7 +634,11 @@ impl<'a: 's, 's> Planner<'a, 's> {
             let status = match response.status {
                 StatusPattern::Exact(status @ 200..=399) => status,
                 StatusPattern::Range(2 | 3) => {
-                    self.sink.refuse_with_help(&response.at, format!("`{}` promises every status, and a server needs to know which", response.status), "list the statuses");
+                    self.sink.refuse_with_help(
+                        &response.at,
+                        format!("`{}` promises every status, and a server needs to know which", response.status),
+                        "list the statuses",
+                    );
                     continue;
                 }
                 StatusPattern::Exact(400..=599) => {
@@ -576,7 +655,8 @@ impl<'a: 's, 's> Planner<'a, 's> {
             let (payload, media_type) = self.payload(response, status, &format!("{name}{variant}"), module);
             successes.push(Success { status, payload, media_type, headers: self.headers(response), variant, response });
         }
-        if successes.is_empty() {
+        let ranges = operation.responses.iter().any(|response| !matches!(response.status, StatusPattern::Exact(_)));
+        if successes.is_empty() && !ranges {
             self.sink.refuse(&operation.at, "this operation documents no success");
         }
         successes
@@ -587,7 +667,10 @@ impl<'a: 's, 's> Planner<'a, 's> {
         if let Some(other) = response.media.get(1) {
             self.sink.refuse_with_help(
                 &other.at,
-                format!("an answer may be `{}` or `{}`, and one status can have one form only", media.media_type, other.media_type),
+                format!(
+                    "an answer may be `{}` or `{}`, and one status can have one form only",
+                    media.media_type, other.media_type
+                ),
                 "give each form its own operation or status",
             );
         }

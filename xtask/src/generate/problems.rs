@@ -13,7 +13,7 @@ use trueline_spec::vocabulary::{Answer, Refusals, RetryAdvice};
 use super::names::{self, Names, ident};
 use super::sink::{Sink, below};
 use super::source::{Source, doc};
-use super::types::{Root, Types, reference};
+use super::types::{Root, Shape, Types, reference};
 
 /// One failing answer of the contract.
 #[derive(Debug)]
@@ -99,7 +99,10 @@ impl<'a> Dialect<'a> {
             match answer {
                 Answer::Status(status) => dialect.bare(*status, &mut taken, &root),
                 Answer::Code(code) if !dialect.failing.contains_key(code) => {
-                    sink.refuse(&below(&below(&root, "x-contract"), "error-envelope"), format!("there is no code `{code}`"));
+                    sink.refuse(
+                        &below(&below(&root, "x-contract"), "error-envelope"),
+                        format!("there is no code `{code}`"),
+                    );
                 }
                 Answer::Code(_) => {}
             }
@@ -114,7 +117,9 @@ impl<'a> Dialect<'a> {
             }
         }
         // What answers when no operation does.
-        for answer in [Some(&unmatched.path), Some(&unmatched.method), refusals.limited.as_ref(), Some(&refusals.internal)] {
+        for answer in
+            [Some(&unmatched.path), Some(&unmatched.method), refusals.limited.as_ref(), Some(&refusals.internal)]
+        {
             dialect.platform.extend(answer.map(ToString::to_string));
         }
         Some(dialect)
@@ -226,18 +231,18 @@ impl<'a> Dialect<'a> {
         let (missing, invalid, several) = (&named.missing, &named.invalid, &named.several);
         // What may happen, whether it must have an answer, and the answers in order of preference.
         let table: [(&str, bool, Vec<Answer>); 12] = [
-            ("unauthenticated", secured, list(&[&named.unauthenticated])),
-            ("of the wrong scheme", false, [has(&named.wrong_scheme), list(&[&named.forbidden, &named.unauthenticated])].concat()),
-            ("forbidden", scoped, list(&[&named.forbidden])),
-            ("missing something", validates, list(&[missing, several, invalid])),
-            ("invalid", validates, list(&[invalid, several, missing])),
-            ("invalid in several ways", validates, list(&[several, invalid, missing])),
-            ("malformed", body, list(&[&named.malformed, several, invalid, missing])),
-            ("of the wrong media type", body, list(&[&named.media_type, &named.malformed, several, invalid])),
-            ("too large", body, list(&[&named.too_large, &named.malformed, several, invalid])),
-            ("over the limit", !operation.rate_limits.is_empty(), has(&named.limited)),
-            ("failing inside", true, list(&[&named.internal])),
-            ("unavailable", false, list(&[&named.unavailable])),
+            ("may come without a good credential", secured, list(&[&named.unauthenticated])),
+            ("", false, [has(&named.wrong_scheme), list(&[&named.forbidden, &named.unauthenticated])].concat()),
+            ("may lack a scope", scoped, list(&[&named.forbidden])),
+            ("", false, list(&[missing, several, invalid])),
+            ("may be invalid", validates, list(&[invalid, several, missing])),
+            ("", false, list(&[several, invalid, missing])),
+            ("may be malformed", body, list(&[&named.malformed, several, invalid, missing])),
+            ("may be of a wrong media type", body, list(&[&named.media_type, &named.malformed, several, invalid])),
+            ("may be too large", body, list(&[&named.too_large, &named.malformed, several, invalid])),
+            ("may be over the limit", !operation.rate_limits.is_empty(), has(&named.limited)),
+            ("may fail inside", true, list(&[&named.internal])),
+            ("", false, list(&[&named.unavailable])),
         ];
         let mut chosen: [Option<String>; 12] = Default::default();
         for (slot, (what, needed, answers)) in chosen.iter_mut().zip(table) {
@@ -247,11 +252,12 @@ impl<'a> Dialect<'a> {
                 *slot = self.failing.get(&key).map(|failing| failing.constant.clone());
                 self.platform.insert(key);
             } else if needed {
-                let wanted: Vec<String> = answers.iter().map(|answer| format!("`{answer}`")).collect();
+                let mut wanted: Vec<String> = answers.iter().map(|answer| format!("`{answer}`")).collect();
+                wanted.dedup();
                 self.sink.refuse_with_help(
                     &operation.at,
-                    format!("a request may be {what} here, and the operation documents no answer for it"),
-                    format!("document one of {}", wanted.join(", ")),
+                    format!("a request of `{}` {what}, and it documents no answer to that", operation.id),
+                    format!("document {}", wanted.join(" or ")),
                 );
             }
         }
@@ -270,7 +276,8 @@ impl<'a> Dialect<'a> {
             .filter(|failing| failing.status == 404)
             .map(|failing| failing.answer.clone())
             .collect();
-        let by_stem = candidates.iter().find(|answer| answer.code().is_some_and(|code| code == format!("{stem}_not_found")));
+        let by_stem =
+            candidates.iter().find(|answer| answer.code().is_some_and(|code| code == format!("{stem}_not_found")));
         let invalid = self.contract.envelope.as_ref().map(|envelope| &envelope.vocabulary.refusals.invalid);
         let invalid = invalid.is_some_and(|answer| may_be_invalid && self.documents(operation, answer));
         let chosen = match (by_stem, candidates.as_slice()) {
@@ -291,8 +298,10 @@ impl<'a> Dialect<'a> {
     /// The failures that a gate may answer: every 401 and 403 of an operation that needs a credential, and outages.
     pub(super) fn of_gate(&self) -> Vec<&Failing> {
         let refusals = self.contract.envelope.as_ref().map(|envelope| &envelope.vocabulary.refusals);
-        let outages: Vec<String> =
-            refusals.iter().flat_map(|refusals| [refusals.internal.to_string(), refusals.unavailable.to_string()]).collect();
+        let outages: Vec<String> = refusals
+            .iter()
+            .flat_map(|refusals| [refusals.internal.to_string(), refusals.unavailable.to_string()])
+            .collect();
         let secured = |failing: &Failing| {
             matches!(failing.status, 401 | 403)
                 && self.contract.operations.iter().any(|operation| {
@@ -312,11 +321,37 @@ impl<'a> Dialect<'a> {
         let mut roots = Vec::new();
         for failing in self.failing.values() {
             if let Some(schema) = &failing.details {
-                let shape = types.shape(&schema.value, &schema.at, &format!("{}Details", failing.name));
+                let shape = self.details_shape(failing, schema, types);
                 roots.push(Root { ty: shape.ty, module: "details".to_owned(), incoming: false });
             }
         }
         roots
+    }
+
+    /// The type of some details. Where they stand beside code and message, those two are not theirs to say.
+    fn details_shape(&self, failing: &Failing, schema: &Schema, types: &mut Types<'_>) -> Shape {
+        let hint = schema.name().map_or_else(|| format!("{}Details", failing.name), names::type_name);
+        let words = self.contract.envelope.as_ref().map(|envelope| &envelope.vocabulary);
+        let beside: Vec<&str> = words
+            .into_iter()
+            .flat_map(|words| {
+                let inside = |pointer: &'_ String| words.details.first().is_some_and(|details| covers(details, pointer));
+                words.code.iter().chain(&words.message).filter(move |pointer| inside(pointer))
+            })
+            .filter_map(|pointer| pointer.rsplit('/').next())
+            .collect();
+        let resolved = self.contract.resolve(schema);
+        let mut value = resolved.value.as_ref().clone();
+        let mut own = false;
+        if let Some(properties) = value.get_mut("properties").and_then(Value::as_object_mut) {
+            let before = properties.len();
+            properties.retain(|name, _| !beside.contains(&name.as_str()));
+            own = properties.len() < before;
+        }
+        match own {
+            true => types.once(&value, &resolved.at, &hint),
+            false => types.shape(&schema.value, &schema.at, &hint),
+        }
     }
 
     /// `src/problems.rs`.
@@ -343,7 +378,7 @@ impl<'a> Dialect<'a> {
             let (name, constant) = (ident(&failing.name), ident(&failing.constant));
             let details = match &failing.details {
                 Some(schema) => {
-                    let shape = types.shape(&schema.value, &schema.at, &format!("{}Details", failing.name));
+                    let shape = self.details_shape(failing, schema, types);
                     types.nested(&shape.ty, &quote! { super::super::types:: })
                 }
                 None => quote! { NoDetails },
@@ -413,6 +448,82 @@ impl<'a> Dialect<'a> {
         source
     }
 
+    /// `src/dialect_test.rs` and its data: every failure that the platform dresses, held to the contract's schemas.
+    pub(super) fn emit_test(&self, document: &str) -> (Source, String) {
+        let mut source = Source::new(
+            document,
+            "Whatever the platform answers by itself is what the contract promises: the envelope, and each code's details.",
+        );
+        source.items(quote! {
+            use super::{operations::CONTRACT, problems};
+            use ::serde_json::Value;
+            use ::trueline_runtime::{problem, reject, rt};
+        });
+        source.items(quote! {
+            async fn body(answer: &'static ::trueline_runtime::contract::Answer) -> Value {
+                let response = reject::specimen(answer, &CONTRACT);
+                assert_eq!(response.status().as_u16(), answer.status);
+                let bytes = rt::axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+                ::serde_json::from_slice(&bytes).expect("JSON")
+            }
+
+            #[test]
+            fn refusals_are_dressed_as_the_contract_says() {
+                let schemas: Value = ::serde_json::from_str(include_str!("dialect_test.json")).expect("JSON");
+                let envelope = ::jsonschema::validator_for(&schemas["envelope"]).expect("a schema");
+                for answer in problems::ALL {
+                    let body = rt::futures::executor::block_on(body(answer));
+                    let named = answer.code.map_or(answer.status.to_string(), str::to_owned);
+                    let whole = schemas["details"].get(&named);
+                    // A code with details of its own is a handler's to answer, unless the platform can fill them.
+                    if whole.is_some() || !schemas["others"].as_array().is_some_and(|others| others.iter().any(|other| *other == named)) {
+                        assert!(envelope.is_valid(&body), "{named}: {body}");
+                    }
+                    let parsed = answer.envelope.parse(&body);
+                    assert_eq!(parsed.code.as_deref(), answer.code, "{body}");
+                    assert!(parsed.message.is_some_and(|message| !message.is_empty()), "{body}");
+                    if let Some(schema) = whole {
+                        let details = parsed.details.unwrap_or_default();
+                        assert!(::jsonschema::is_valid(schema, &details), "{named}: {details}");
+                    }
+                }
+            }
+
+            #[test]
+            fn problems_are_read_as_they_are_written() {
+                for answer in problems::ALL {
+                    let body = rt::futures::executor::block_on(body(answer));
+                    let parsed = answer.envelope.parse(&body);
+                    if let Some(failure) = <super::server::GateFailure as problem::Failures>::read(answer.status, &parsed) {
+                        let again = problem::Failures::to_body(&failure);
+                        assert_eq!(again["message"], body["message"]);
+                        assert_eq!(answer.envelope.parse(&again), parsed);
+                    }
+                }
+            }
+        });
+        let envelope = self.contract.envelope.as_ref();
+        let standalone = |schema: &Schema| super::schemas::plain(&self.contract.standalone(schema, Direction::Response));
+        let (mut details, mut others) = (Map::new(), Vec::new());
+        for (key, failing) in &self.failing {
+            match &failing.details {
+                Some(schema) if self.platform.contains(key) => {
+                    details.insert(key.clone(), standalone(schema));
+                }
+                Some(_) => others.push(Value::from(key.as_str())),
+                None => {}
+            }
+        }
+        let data = serde_json::json!({
+            "envelope": envelope.map(|envelope| standalone(&envelope.schema)),
+            "details": details,
+            "others": others,
+        });
+        let mut text = serde_json::to_string_pretty(&data).unwrap_or_default();
+        text.push('\n');
+        (source, text)
+    }
+
     /// The documentation of a failure.
     pub(super) fn about(&self, failing: &Failing) -> String {
         let status = failing.status;
@@ -433,7 +544,11 @@ impl<'a> Dialect<'a> {
                 inner.get("type").is_some_and(|kind| kind == "array")
                     && inner.get("items").and_then(|items| items.get("type")).is_some_and(|kind| kind == "string")
             });
-            return if lists { quote! { DetailsForm::Messages } } else { quote! { DetailsForm::Empty } };
+            return if lists {
+                quote! { DetailsForm::Messages }
+            } else {
+                quote! { DetailsForm::Empty }
+            };
         };
         let required: Vec<&str> =
             map.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
@@ -468,7 +583,9 @@ impl<'a> Dialect<'a> {
         }
         if let Some(parameters) = self.parameters.get(key) {
             let named = parameters.iter().find(|parameter| names::snake(parameter) == names::snake(name));
-            if let Some(parameter) = named.or_else(|| (name == "id" && parameters.len() == 1).then(|| parameters.first()).flatten()) {
+            if let Some(parameter) =
+                named.or_else(|| (name == "id" && parameters.len() == 1).then(|| parameters.first()).flatten())
+            {
                 return Some(quote! { Fact::PathParameter(#parameter) });
             }
         }
@@ -487,7 +604,9 @@ impl<'a> Dialect<'a> {
             ("field" | "parameter" | "param" | "name" | "property", "string", _) => quote! { Fact::Field },
             ("reason" | "message" | "problem" | "description", "string", _) => quote! { Fact::Reason },
             ("fields" | "errors" | "messages", "object", _) => quote! { Fact::Messages },
-            ("retry_after" | "retry_after_seconds" | "wait" | "wait_seconds", "integer" | "number", _) => quote! { Fact::Wait },
+            ("retry_after" | "retry_after_seconds" | "wait" | "wait_seconds", "integer" | "number", _) => {
+                quote! { Fact::Wait }
+            }
             ("limit" | "max_requests", "integer" | "number", _) => quote! { Fact::Limit },
             ("remaining", "integer" | "number", _) => quote! { Fact::Remaining },
             ("reset", "integer" | "number", _) => quote! { Fact::Reset },
@@ -525,7 +644,8 @@ impl<'a> Dialect<'a> {
         let beside = |pointer: &&String| !code.is_some_and(|code| code.starts_with(&format!("{pointer}/")));
         let details = words.details.first();
         let fields = words.fields.first();
-        let coded = Slots { code, message: words.message.iter().find(beside).or(words.message.first()), details, fields };
+        let coded =
+            Slots { code, message: words.message.iter().find(beside).or(words.message.first()), details, fields };
         let plain = match self.all_coded {
             true => coded,
             false => {
@@ -536,7 +656,8 @@ impl<'a> Dialect<'a> {
         };
         let coded = if words.code.is_empty() { plain } else { coded };
         let (coded, plain) = (self.layout(&envelope.schema, coded), self.layout(&envelope.schema, plain));
-        let lists = [&words.code, &words.message, &words.details, &words.fields].map(|pointers| quote! { &[#(#pointers),*] });
+        let lists =
+            [&words.code, &words.message, &words.details, &words.fields].map(|pointers| quote! { &[#(#pointers),*] });
         let [code, message, details, fields] = lists;
         let field = self.field_form(envelope);
         quote! {
@@ -587,27 +708,40 @@ impl<'a> Dialect<'a> {
             let child = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
             let leads = slots.all().any(|slot| slot == &child || slot.starts_with(&format!("{child}/")));
             let must = required.iter().any(|required| required == name);
-            let resolved = self.contract.resolve(&Schema { value: std::sync::Arc::new(property.clone()), at: at.clone() }).value.clone();
-            let single = match (resolved.get("const"), resolved.get("enum").and_then(Value::as_array).map(Vec::as_slice)) {
-                (Some(value), _) => Some(value.clone()),
-                (None, Some([only])) => Some(only.clone()),
-                _ => None,
-            };
+            let resolved = self
+                .contract
+                .resolve(&Schema { value: std::sync::Arc::new(property.clone()), at: at.clone() })
+                .value
+                .clone();
+            let single =
+                match (resolved.get("const"), resolved.get("enum").and_then(Value::as_array).map(Vec::as_slice)) {
+                    (Some(value), _) => Some(value.clone()),
+                    (None, Some([only])) => Some(only.clone()),
+                    _ => None,
+                };
             let node = if leads {
                 self.node(property, &at, &child, slots, depth + 1)
             } else if let (true, Some(value)) = (must, single) {
                 let text = value.to_string();
                 quote! { Node::Constant(#text) }
-            } else if must && resolved.get("type").is_some_and(|kind| kind == "integer") && names::snake(name).starts_with("status") {
+            } else if must
+                && resolved.get("type").is_some_and(|kind| kind == "integer")
+                && names::snake(name).starts_with("status")
+            {
                 quote! { Node::Status }
             } else {
                 // What is required and unknown may belong to the codes' own details, which stand beside it.
                 if must && !is(slots.details) {
-                    self.sink.refuse(&at, format!("the envelope requires `{name}`, and no pointer says what stands there"));
+                    self.sink
+                        .refuse(&at, format!("the envelope requires `{name}`, and no pointer says what stands there"));
                 }
                 continue;
             };
-            let presence = if must { quote! { Presence::Always } } else { quote! { Presence::IfAny } };
+            let presence = if must {
+                quote! { Presence::Always }
+            } else {
+                quote! { Presence::IfAny }
+            };
             members.push(quote! { Member::Named(#name, #node, #presence) });
         }
         if is(slots.details) {
@@ -617,7 +751,12 @@ impl<'a> Dialect<'a> {
     }
 
     /// The object among the alternatives of a schema: properties, required names, place.
-    fn object(&self, schema: &Value, at: &Location, depth: usize) -> Option<(Map<String, Value>, Vec<String>, Location)> {
+    fn object(
+        &self,
+        schema: &Value,
+        at: &Location,
+        depth: usize,
+    ) -> Option<(Map<String, Value>, Vec<String>, Location)> {
         let map = schema.as_object()?;
         if depth > 16 {
             return None;
@@ -655,14 +794,20 @@ impl<'a> Dialect<'a> {
         }
         let list = self.contract.resolve(&Schema { value: std::sync::Arc::new(schema), at: at.clone() }).clone();
         let Some(items) = list.value.get("items") else { return fallback };
-        let Some((properties, required, at)) = self.object(items, &below(&list.at, "items"), 0) else { return fallback };
-        let by_name = |names: &[&str]| properties.keys().find(|key| names.contains(&names::snake(key).as_str())).cloned();
+        let Some((properties, required, at)) = self.object(items, &below(&list.at, "items"), 0) else {
+            return fallback;
+        };
+        let by_name =
+            |names: &[&str]| properties.keys().find(|key| names.contains(&names::snake(key).as_str())).cloned();
         let field = by_name(&["field", "name", "path", "pointer", "param", "parameter", "location", "loc"]);
         let message = by_name(&["message", "msg", "reason", "detail", "error", "description"]);
         let rule = by_name(&["code", "rule", "type", "keyword"]);
         for name in &required {
             if ![&field, &message, &rule].iter().any(|known| known.as_ref() == Some(name)) {
-                self.sink.refuse(&below(&below(&at, "properties"), name), format!("the entries of field errors require `{name}`, which nothing fills"));
+                self.sink.refuse(
+                    &below(&below(&at, "properties"), name),
+                    format!("the entries of field errors require `{name}`, which nothing fills"),
+                );
             }
         }
         let (field, message) = (field.unwrap_or_else(|| "field".into()), message.unwrap_or_else(|| "message".into()));

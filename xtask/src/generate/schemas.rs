@@ -72,6 +72,15 @@ pub(super) fn plain(schema: &Value) -> Value {
             }
         }
     }
+    if out.get("type").is_some_and(|kind| kind == "integer") {
+        // No type of ours holds more; a contract that says nothing gets a clear answer all the same.
+        for (key, own, bound) in [("minimum", "exclusiveMinimum", i64::MIN), ("maximum", "exclusiveMaximum", i64::MAX)]
+        {
+            if !out.contains_key(key) && !out.contains_key(own) {
+                out.insert(key.into(), bound.into());
+            }
+        }
+    }
     Value::Object(out)
 }
 

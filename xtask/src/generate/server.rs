@@ -10,7 +10,12 @@ use super::plan::{Caller, Plan};
 use super::problems::Dialect;
 use super::source::{Source, doc, doc_text, remark};
 
-pub(super) fn emit(contract: &Contract, plans: &[Plan<'_>], dialect: &Dialect<'_>, document: &str) -> Vec<(String, Source)> {
+pub(super) fn emit(
+    contract: &Contract,
+    plans: &[Plan<'_>],
+    dialect: &Dialect<'_>,
+    document: &str,
+) -> Vec<(String, Source)> {
     let mut sections: IndexMap<&str, Vec<&Plan<'_>>> = IndexMap::new();
     for plan in plans {
         sections.entry(&plan.module).or_default().push(plan);
@@ -18,13 +23,17 @@ pub(super) fn emit(contract: &Contract, plans: &[Plan<'_>], dialect: &Dialect<'_
     let mut files = vec![("mod".to_owned(), head(&sections, dialect, document))];
     for (module, plans) in &sections {
         let tag = &plans[0].operation.tag;
-        let mut source = Source::new(document, &format!("Section \"{tag}\" of the documentation: the trait that a service implements."));
+        let mut source = Source::new(
+            document,
+            &format!("Section \"{tag}\" of the documentation: the trait that a service implements."),
+        );
         source.items(quote! {
             use ::std::sync::Arc;
             use ::trueline_runtime::{exchange::Exchange, router::{Routes, Running}, reply};
             use super::super::{calls::*, operations};
         });
-        let described = contract.tags.iter().find(|known| known.name == *tag).and_then(|known| known.description.clone());
+        let described =
+            contract.tags.iter().find(|known| known.name == *tag).and_then(|known| known.description.clone());
         source.items(service(tag, described.as_deref(), plans));
         source.items(routes(tag, plans));
         files.push(((*module).to_owned(), source));

@@ -30,6 +30,11 @@ impl Sink {
         }
     }
 
+    /// Whether nothing is wrong so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     /// Ends the collection: all problems in the order of the document.
     pub(super) fn finish(self, contract: &Contract) -> Result<(), Problems> {
         let mut list = self.0.into_inner();

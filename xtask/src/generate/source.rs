@@ -49,7 +49,9 @@ impl Source {
                 }
             }
             // A bug of ours: the text shows it to whoever compiles it.
-            Err(error) => self.text(&format!("compile_error!(\"generated tokens do not parse: {error}\");\n// {rendered}\n")),
+            Err(error) => {
+                self.text(&format!("compile_error!(\"generated tokens do not parse: {error}\");\n// {rendered}\n"))
+            }
         }
     }
 
@@ -60,10 +62,15 @@ impl Source {
         }
         let mut previous = "";
         for line in text.trim_end().lines() {
-            let starts = line.starts_with("    ") && ["///", "#[", "pub ", "fn ", "impl "].iter().any(|sign| line.trim_start().starts_with(sign));
+            let starts = line.starts_with("    ")
+                && ["///", "#[", "pub ", "fn ", "impl "].iter().any(|sign| line.trim_start().starts_with(sign));
             let ended = previous.trim_end() != "" && (previous.trim() == "}" || previous.ends_with(';'));
             let indent = |line: &str| line.len() - line.trim_start().len();
-            if starts && ended && indent(line) == indent(previous) && (line.trim_start().starts_with("///") || previous.trim() == "}") {
+            if starts
+                && ended
+                && indent(line) == indent(previous)
+                && (line.trim_start().starts_with("///") || previous.trim() == "}")
+            {
                 self.text.push('\n');
             }
             self.text.push_str(line);
@@ -91,7 +98,8 @@ pub(super) fn doc(text: &str) -> TokenStream {
 
 /// A line of our own, which is Markdown already.
 pub(super) fn remark(text: &str) -> TokenStream {
-    let lines: Vec<String> = text.lines().map(|line| if line.is_empty() { String::new() } else { format!(" {line}") }).collect();
+    let lines: Vec<String> =
+        text.lines().map(|line| if line.is_empty() { String::new() } else { format!(" {line}") }).collect();
     quote! { #(#[doc = #lines])* }
 }
 

@@ -192,7 +192,9 @@ impl<'a> Types<'a> {
         }
         for keyword in ["oneOf", "anyOf"] {
             if let Some(variants) = map.get(keyword).and_then(Value::as_array)
-                && variants.iter().any(|variant| variant.as_object().is_some_and(|variant| variant.keys().any(|key| shapes(key) || key == "$ref")))
+                && variants.iter().any(|variant| {
+                    variant.as_object().is_some_and(|variant| variant.keys().any(|key| shapes(key) || key == "$ref"))
+                })
             {
                 return self.union(map, keyword, variants, at, hint);
             }
@@ -201,6 +203,14 @@ impl<'a> Types<'a> {
             return self.values(map, &values, at, hint);
         }
         self.plain(map, at, hint)
+    }
+
+    /// The same, made once for a name however often it is asked for.
+    pub(super) fn once(&mut self, schema: &Value, at: &Location, name: &str) -> Shape {
+        match self.items.contains_key(name) {
+            true => Shape::of(Type::Named(name.to_owned())),
+            false => self.shape(schema, at, name),
+        }
     }
 
     fn plain(&mut self, map: &Map<String, Value>, at: &Location, hint: &str) -> Shape {
@@ -230,7 +240,11 @@ impl<'a> Types<'a> {
             ("string", _) => Type::String,
             ("integer", Some("int32" | "int16" | "int8" | "uint8" | "uint16")) => Type::I32,
             ("integer", Some("uint64")) => {
-                self.sink.refuse_with_help(at, "64 bits without a sign have no JSON form that all parties share", "use int64, or a string");
+                self.sink.refuse_with_help(
+                    at,
+                    "64 bits without a sign have no JSON form that all parties share",
+                    "use int64, or a string",
+                );
                 Type::I64
             }
             ("integer", _) => Type::I64,
@@ -265,7 +279,11 @@ impl<'a> Types<'a> {
             return Shape::of(Type::Named(name));
         }
         if let Err((other, _)) = self.names.take(&name, key, &schema.at) {
-            self.sink.refuse(&schema.at, format!("the schemas `{other}` and `{key}` are both `{name}` in Rust"));
+            let title = match other == key {
+                true => format!("the type made for another schema is `{name}` already"),
+                false => format!("the schemas `{other}` and `{key}` are both `{name}` in Rust"),
+            };
+            self.sink.refuse(&schema.at, title);
             return Shape::of(Type::Json);
         }
         self.open.push(key.to_owned());
@@ -311,7 +329,9 @@ impl<'a> Types<'a> {
         let telling: Vec<(usize, &Value)> = parts
             .iter()
             .enumerate()
-            .filter(|(_, part)| part.as_object().is_some_and(|part| part.keys().any(|key| shapes(key) || key == "$ref")))
+            .filter(|(_, part)| {
+                part.as_object().is_some_and(|part| part.keys().any(|key| shapes(key) || key == "$ref"))
+            })
             .collect();
         let own = map.keys().any(|key| key != "allOf" && shapes(key));
         match telling.as_slice() {
@@ -408,7 +428,10 @@ impl<'a> Types<'a> {
         }
         for keyword in ["oneOf", "anyOf", "patternProperties"] {
             let telling = |value: &Value| match value {
-                Value::Array(parts) => parts.iter().any(|part| part.as_object().is_some_and(|part| part.keys().any(|key| shapes(key) && key != "required" || key == "$ref"))),
+                Value::Array(parts) => parts.iter().any(|part| {
+                    part.as_object()
+                        .is_some_and(|part| part.keys().any(|key| shapes(key) && key != "required" || key == "$ref"))
+                }),
                 _ => true,
             };
             if map.get(keyword).is_some_and(telling) {
@@ -481,7 +504,14 @@ impl<'a> Types<'a> {
         Shape::of(Type::Named(name))
     }
 
-    fn union(&mut self, map: &Map<String, Value>, keyword: &str, variants: &[Value], at: &Location, hint: &str) -> Shape {
+    fn union(
+        &mut self,
+        map: &Map<String, Value>,
+        keyword: &str,
+        variants: &[Value],
+        at: &Location,
+        hint: &str,
+    ) -> Shape {
         let place = |index: usize| match keyword {
             "type" => at.clone(),
             keyword => below(&below(at, keyword), &index.to_string()),
@@ -499,13 +529,15 @@ impl<'a> Types<'a> {
             let at = place(index);
             let target = variant.as_object().and_then(reference).map(str::to_owned);
             let values = match &tag {
-                Some((property, explicit)) => match self.tag_values(map, variant, target.as_deref(), property, *explicit) {
-                    values if values.is_empty() => {
-                        self.sink.refuse(&at, format!("no value of the discriminator `{property}` leads here"));
-                        continue;
+                Some((property, explicit)) => {
+                    match self.tag_values(map, variant, target.as_deref(), property, *explicit) {
+                        values if values.is_empty() => {
+                            self.sink.refuse(&at, format!("no value of the discriminator `{property}` leads here"));
+                            continue;
+                        }
+                        values => values,
                     }
-                    values => values,
-                },
+                }
                 None => Vec::new(),
             };
             let rust = match (values.first(), &target) {
@@ -573,9 +605,9 @@ impl<'a> Types<'a> {
             tags: HashMap::new(),
         };
         let nowhere = Location { file: 0, pointer: "".into() };
-        let is_object = schema.as_object().is_some_and(|map| {
-            map.contains_key("$ref") || map.contains_key("allOf") || map.contains_key("properties")
-        });
+        let is_object = schema
+            .as_object()
+            .is_some_and(|map| map.contains_key("$ref") || map.contains_key("allOf") || map.contains_key("properties"));
         if !is_object || !looker.gather(schema, &nowhere, &mut properties, 0) {
             return BTreeMap::new();
         }
@@ -602,7 +634,14 @@ impl<'a> Types<'a> {
     }
 
     /// The values of the tag that lead to a variant.
-    fn tag_values(&self, map: &Map<String, Value>, variant: &Value, target: Option<&str>, tag: &str, explicit: bool) -> Vec<String> {
+    fn tag_values(
+        &self,
+        map: &Map<String, Value>,
+        variant: &Value,
+        target: Option<&str>,
+        tag: &str,
+        explicit: bool,
+    ) -> Vec<String> {
         if !explicit {
             return self.single_values(variant).remove(tag).into_iter().collect();
         }
@@ -686,7 +725,9 @@ impl<'a> Types<'a> {
             Type::I64 => default.is_i64(),
             Type::F64 => default.is_number(),
             Type::Named(name) => match self.items.get(name) {
-                Some(Item::Enum(item)) => default.as_str().is_some_and(|text| item.variants.iter().any(|(_, wire)| wire == text)),
+                Some(Item::Enum(item)) => {
+                    default.as_str().is_some_and(|text| item.variants.iter().any(|(_, wire)| wire == text))
+                }
                 _ => return None,
             },
             // A list or an object stays absent, and whoever reads it knows what that means.
@@ -801,7 +842,10 @@ impl<'a> Types<'a> {
             modules.entry(module).or_default().push(name);
         }
         let mut files = Vec::new();
-        let mut head = Source::new(document, "The values that requests and answers carry, one file for each section of the documentation\nthat uses them first.");
+        let mut head = Source::new(
+            document,
+            "The values that requests and answers carry, one file for each section of the documentation\nthat uses them first.",
+        );
         let idents: Vec<_> = modules.keys().map(|module| ident(module)).collect();
         head.items(quote! { #(mod #idents;)* #(pub use #idents::*;)* });
         files.push(("mod".to_owned(), head));
@@ -855,11 +899,14 @@ impl<'a> Types<'a> {
             let field_name = ident(&field.rust);
             let docs = doc_or(&field.doc, &format!("`{}`.", field.wire));
             // What one side never sends cannot be required of a type that both sides use.
-            let required =
-                field.required && !(field.read_only && received) && !(field.write_only && sent);
+            let required = field.required && !(field.read_only && received) && !(field.write_only && sent);
             let boxed = self.holds(&field.shape.ty, name, &mut HashSet::new());
             let inner = self.nested_or_moment(&field.shape.ty);
-            let inner = if boxed { quote! { Box<#inner> } } else { inner };
+            let inner = if boxed {
+                quote! { Box<#inner> }
+            } else {
+                inner
+            };
             let mut attributes = Vec::new();
             if rule.is_none() && field.rust != field.wire {
                 let wire = &field.wire;
@@ -932,7 +979,11 @@ impl<'a> Types<'a> {
                 }
             });
             let open = item.additional.is_some();
-            let finish = if open { quote! { .finish_non_exhaustive() } } else { quote! { .finish() } };
+            let finish = if open {
+                quote! { .finish_non_exhaustive() }
+            } else {
+                quote! { .finish() }
+            };
             quote! {
                 impl ::std::fmt::Debug for #rust {
                     fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
@@ -1002,10 +1053,17 @@ impl<'a> Types<'a> {
             .map(|variant| {
                 let boxed = self.holds(&variant.ty, name, &mut HashSet::new());
                 let inner = self.nested(&variant.ty, &quote!());
-                let ty = if boxed { quote! { Box<#inner> } } else { inner };
+                let ty = if boxed {
+                    quote! { Box<#inner> }
+                } else {
+                    inner
+                };
                 let variant_name = ident(&variant.rust);
                 let text = match (&item.tag, variant.values.as_slice()) {
-                    (Some(tag), values) => format!("`{tag}` is {}.", values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ")),
+                    (Some(tag), values) => format!(
+                        "`{tag}` is {}.",
+                        values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ")
+                    ),
                     (None, _) => format!("A JSON {}.", self.json_kind(&variant.ty)),
                 };
                 let docs = remark(&text);
@@ -1190,8 +1248,18 @@ pub(super) fn reference(map: &Map<String, Value>) -> Option<&str> {
 fn shapes(keyword: &str) -> bool {
     matches!(
         keyword,
-        "type" | "properties" | "additionalProperties" | "patternProperties" | "items" | "prefixItems" | "enum" | "const"
-            | "allOf" | "oneOf" | "anyOf" | "required"
+        "type"
+            | "properties"
+            | "additionalProperties"
+            | "patternProperties"
+            | "items"
+            | "prefixItems"
+            | "enum"
+            | "const"
+            | "allOf"
+            | "oneOf"
+            | "anyOf"
+            | "required"
     )
 }
 

@@ -15,14 +15,15 @@ pub use analytics::*;
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    CheckStep, Contract, HeaderReach, Per, Quota, QuotaWindow, RateClass, RateLimits,
-    Refusals, ResetUnit, RetryAfterForm, SchemeKind, Schemes, SecurityScheme, Unmatched,
-    When,
+    Backoff, CheckStep, Contract, HeaderReach, Per, Quota, QuotaWindow, RateClass,
+    RateLimits, Refusals, ResetUnit, Retry, RetryAfterForm, SchemeKind, Schemes,
+    SecurityScheme, Unmatched, When,
 };
 use super::problems::answers;
 
 /// The security schemes as sets of one.
 pub mod schemes {
+    #[allow(unused_imports)]
     use ::trueline_runtime::contract::Schemes;
 
     /// The access token of a login, good for one hour. It takes the same header as an API key; the two are told apart
@@ -144,6 +145,17 @@ pub static CONTRACT: Contract = Contract {
     },
     request_id_header: "x-request-id",
     challenge: Some("Bearer"),
+    retry: Some(
+        &Retry {
+            statuses: &[429, 500, 503],
+            max: 2,
+            backoff: Backoff::Exponential,
+            base_ms: 1000,
+            honour_retry_after: true,
+            default_wait_s: Some(30),
+            except_codes: &["quota_exceeded"],
+        },
+    ),
     schemas: include_str!("../schemas.json"),
 };
 

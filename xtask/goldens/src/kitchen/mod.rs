@@ -14,6 +14,12 @@
 
 #[rustfmt::skip]
 pub mod calls;
+#[cfg(feature = "client")]
+#[rustfmt::skip]
+pub mod client;
+#[cfg(all(test, feature = "server"))]
+#[rustfmt::skip]
+mod dialect_test;
 #[rustfmt::skip]
 pub mod operations;
 #[rustfmt::skip]

@@ -90,6 +90,18 @@ pub struct ListThingsOk {
     pub x_total: i64,
 }
 
+#[cfg(feature = "client")]
+impl ListThingsOk {
+    pub(crate) fn receive(
+        received: &mut ::trueline_runtime::client::Received,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            body: received.json()?,
+            x_total: received.header("x-total")?,
+        })
+    }
+}
+
 ::trueline_runtime::failures! {
     /// How `GET /things/` fails: only what the contract lists for it.
     pub enum ListThingsError {
@@ -172,6 +184,19 @@ pub struct CreateThingCreated {
     pub location: ::trueline_runtime::HeaderText,
     /// The header `x-note`.
     pub x_note: Option<::trueline_runtime::HeaderText>,
+}
+
+#[cfg(feature = "client")]
+impl CreateThingCreated {
+    pub(crate) fn receive(
+        received: &mut ::trueline_runtime::client::Received,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            body: received.json()?,
+            location: received.header("location")?,
+            x_note: received.optional_header("x-note")?,
+        })
+    }
 }
 
 ::trueline_runtime::failures! {

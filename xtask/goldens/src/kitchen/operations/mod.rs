@@ -9,14 +9,15 @@ pub use odd_bits::*;
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    CheckStep, Contract, HeaderReach, Per, Quota, QuotaWindow, RateClass, RateLimits,
-    Refusals, ResetUnit, RetryAfterForm, SchemeKind, Schemes, SecurityScheme, Unmatched,
-    When,
+    Backoff, CheckStep, Contract, HeaderReach, Per, Quota, QuotaWindow, RateClass,
+    RateLimits, Refusals, ResetUnit, Retry, RetryAfterForm, SchemeKind, Schemes,
+    SecurityScheme, Unmatched, When,
 };
 use super::problems::answers;
 
 /// The security schemes as sets of one.
 pub mod schemes {
+    #[allow(unused_imports)]
     use ::trueline_runtime::contract::Schemes;
 
     /// bearer
@@ -123,6 +124,17 @@ pub static CONTRACT: Contract = Contract {
     },
     request_id_header: "x-trace",
     challenge: Some("Bearer"),
+    retry: Some(
+        &Retry {
+            statuses: &[429, 500, 503],
+            max: 3,
+            backoff: Backoff::Exponential,
+            base_ms: 100,
+            honour_retry_after: true,
+            default_wait_s: Some(7),
+            except_codes: &["unavailable"],
+        },
+    ),
     schemas: include_str!("../schemas.json"),
 };
 

@@ -342,7 +342,7 @@ pub static UPLOAD_FILE: Operation = Operation {
                     Part {
                         name: "extras",
                         kind: Kind::File,
-                        media_types: &["application/octet-stream"],
+                        media_types: &[],
                         repeated: true,
                     },
                     Part {

@@ -1,0 +1,282 @@
+//! `cargo xtask bench <contract>`: the figures of BENCHMARKS.md, measured again. Everything is compared side by side in one
+//! run, because machines are noisy: the ratios count, the absolute figures only show the order of magnitude.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use trueline_spec::Contract;
+use trueline_spec::contract::Operation;
+use trueline_spec::vocabulary::Effect;
+
+use crate::deployment::{Deployment, build, run as run_command};
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The contract whose reference server is loaded.
+    pub contract: String,
+    /// The operation that is loaded: a GET without path parameters.
+    pub operation: String,
+    /// Connections of harness and load generator alike.
+    pub connections: usize,
+    /// Rounds; medians are reported.
+    pub rounds: usize,
+    /// Seconds of one round of the load generator.
+    pub seconds: u64,
+    /// Cases of the longest run, whose memory is measured.
+    pub most_cases: u64,
+}
+
+/// No request of a benchmark is ever limited.
+const NO_LIMIT: u64 = 1_000_000_000;
+
+/// Measures, and writes BENCHMARKS.md.
+pub fn run(root: &Path, options: &Options) -> Result<bool, String> {
+    let version = Command::new("wrk").arg("-v").output();
+    let wrk = version.map_err(|_| "the load generator `wrk` is not installed (Debian: apt-get install wrk)".to_owned())?;
+    let wrk = String::from_utf8_lossy(&wrk.stdout).lines().next().unwrap_or_default().to_owned();
+    let contract = Contract::builtin(&options.contract).map_err(|problems| problems.to_string())?;
+    let operation = contract
+        .operation(&options.operation)
+        .filter(|operation| operation.effect == Effect::Read && operation.path_parameters().next().is_none())
+        .ok_or_else(|| format!("`{}` is no reading operation without path parameters", options.operation))?;
+    let bin = build(root, true)?;
+    let mut text = String::from(
+        "# Benchmarks\n\nWritten by `cargo xtask bench`. Ratios were measured side by side in one run; compare absolute \
+         figures with nothing.\n\n",
+    );
+    let _ = writeln!(text, "Machine: {}. {wrk}. {}.\n", machine(), rustc());
+    harness(&contract, operation, options, &bin, &mut text)?;
+    route(root, options, &mut text)?;
+    let path = root.join("BENCHMARKS.md");
+    std::fs::write(&path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    print!("{text}");
+    Ok(true)
+}
+
+fn harness(
+    contract: &Contract,
+    operation: &Operation,
+    options: &Options,
+    bin: &Path,
+    text: &mut String,
+) -> Result<(), String> {
+    let classes: Vec<&str> = contract
+        .vocabulary
+        .iter()
+        .filter_map(|vocabulary| vocabulary.rate_limits.as_ref())
+        .flat_map(|limits| limits.classes.keys().map(String::as_str))
+        .collect();
+    let limits: Vec<String> = classes.iter().map(|class| format!("{class}={NO_LIMIT}")).collect();
+    let mut further = vec!["--log", "error"];
+    limits.iter().for_each(|limit| further.extend(["--limit", limit]));
+    let deployment = Deployment::start(bin, &options.contract, &further)?;
+    let profile = std::fs::read_to_string(&deployment.profile).map_err(|error| error.to_string())?;
+    let own: Vec<String> = classes.iter().map(|class| format!("{class} = {NO_LIMIT}\n")).collect();
+    std::fs::write(&deployment.profile, format!("{profile}\n[limits]\n{}", own.concat())).map_err(|e| e.to_string())?;
+    let token = token(contract, &profile, &deployment.base_url)?;
+
+    let connections = options.connections.to_string();
+    let mut rounds = Vec::new();
+    for _ in 0..options.rounds {
+        let (requests, ..) = check(bin, &deployment, operation, &connections, 60_000)?;
+        let header = format!("authorization: Bearer {token}");
+        let url = format!("{}{}", deployment.base_url, operation.path);
+        let plain = load(&url, &connections, options.seconds, &["-H", &header])?;
+        rounds.push((requests, plain));
+    }
+    let ratios: Vec<f64> = rounds.iter().map(|(harness, plain)| harness / plain).collect();
+    let _ = writeln!(
+        text,
+        "## The harness against a plain load generator\n\n`trueline check --phases random --operation {}` with every passive \
+         check on, divided by `wrk` on the same operation with a good credential; {connections} connections each, {} \
+         rounds in turn, release builds, SQLite.\n\n| | requests/s (median) |\n|---|---|\n| trueline | {:.0} |\n| wrk | {:.0} \
+         |\n| ratio, round by round: median (least, greatest) | **{:.2}** ({:.2}, {:.2}) |\n",
+        operation.id,
+        options.rounds,
+        median(rounds.iter().map(|round| round.0)),
+        median(rounds.iter().map(|round| round.1)),
+        median(ratios.iter().copied()),
+        ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        ratios.iter().copied().fold(0.0, f64::max),
+    );
+    let _ = writeln!(text, "## Memory of a run\n\n| cases | requests/s | peak resident memory |\n|---|---|---|");
+    let mut cases = 10_000;
+    while cases <= options.most_cases {
+        let (requests, peak) = check(bin, &deployment, operation, &connections, cases)?;
+        let _ = writeln!(text, "| {cases} | {requests:.0} | {:.1} MiB |", peak as f64 / 1024.0);
+        cases *= 10;
+    }
+    text.push('\n');
+    Ok(())
+}
+
+/// Runs the harness; requests a second, and its peak resident memory in KiB.
+fn check(
+    bin: &Path,
+    deployment: &Deployment,
+    operation: &Operation,
+    workers: &str,
+    cases: u64,
+) -> Result<(f64, u64), String> {
+    let folder = deployment.folder.path().join("report");
+    let mut child = Command::new(bin.join("trueline"))
+        .arg("check")
+        .arg("--profile")
+        .arg(&deployment.profile)
+        .args(["--phases", "random", "--operation", &operation.id, "--workers", workers, "--quiet"])
+        .args(["--random-cases", &cases.to_string(), "--report-dir"])
+        .arg(&folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("cannot run trueline: {error}"))?;
+    let mut peak = 0;
+    let status = loop {
+        peak = peak.max(peak_memory(child.id()).unwrap_or(0));
+        match child.try_wait().map_err(|error| error.to_string())? {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    if !status.success() {
+        return Err(format!("the benchmarked run failed: {status}; its report is in {}", folder.display()));
+    }
+    let report = std::fs::read(folder.join("report.json")).map_err(|error| error.to_string())?;
+    let report: Value = serde_json::from_slice(&report).map_err(|error| error.to_string())?;
+    let total = |name: &str| report["totals"][name].as_f64().unwrap_or(0.0);
+    Ok((total("requests") / (total("elapsed_ms") / 1000.0).max(0.001), peak))
+}
+
+fn route(root: &Path, options: &Options, text: &mut String) -> Result<(), String> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root).args(["build", "--release", "--package", "trueline-goldens", "--example", "route"]);
+    run_command(&mut cargo)?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let program = target.join("release").join("examples").join("route");
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let script = folder.path().join("post.lua");
+    let body = r#"{"name":"pot","count":3,"tags":["a","b"],"shape":{"form":"circle","radius":2}}"#;
+    let lua = format!(
+        "wrk.method = 'POST'\nwrk.body = '{body}'\nwrk.headers['Content-Type'] = 'application/json'\n\
+         wrk.headers['Authorization'] = 'Bearer ann'\n"
+    );
+    std::fs::write(&script, lua).map_err(|error| error.to_string())?;
+    let script = script.display().to_string();
+    let mut servers = Vec::new();
+    for which in ["generated", "by-hand"] {
+        let mut child = Command::new(&program)
+            .arg(which)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+        let mut url = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut url).map_err(|error| error.to_string())?;
+        }
+        servers.push((child, format!("{}/things/", url.trim())));
+    }
+    let mut rounds = Vec::new();
+    let connections = options.connections.to_string();
+    let mut measure = || -> Result<(), String> {
+        for _ in 0..options.rounds {
+            let mut both = Vec::new();
+            for (_, url) in &servers {
+                both.push(load(url, &connections, options.seconds, &["-s", &script])?);
+            }
+            rounds.push((both[0], both[1]));
+        }
+        Ok(())
+    };
+    let measured = measure();
+    for (mut child, _) in servers {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    measured?;
+    let ratios: Vec<f64> = rounds.iter().map(|(generated, by_hand)| generated / by_hand).collect();
+    let _ = writeln!(
+        text,
+        "## The generated route against one by hand\n\nA POST with a JSON body: parse, validate, authenticate, count, answer; \
+         {connections} connections, {} rounds in turn.\n\n| | requests/s (median) |\n|---|---|\n| generated | {:.0} |\n| by \
+         hand, plain axum | {:.0} |\n| ratio, round by round: median (least, greatest) | **{:.2}** ({:.2}, {:.2}) |\n",
+        options.rounds,
+        median(rounds.iter().map(|round| round.0)),
+        median(rounds.iter().map(|round| round.1)),
+        median(ratios.iter().copied()),
+        ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        ratios.iter().copied().fold(0.0, f64::max),
+    );
+    Ok(())
+}
+
+/// Requests a second that wrk reaches; fails if any answer was an error.
+fn load(url: &str, connections: &str, seconds: u64, further: &[&str]) -> Result<f64, String> {
+    let output = Command::new("wrk")
+        .args(["-t", "2", "-c", connections, "-d", &format!("{seconds}s")])
+        .args(further)
+        .arg(url)
+        .output()
+        .map_err(|error| format!("cannot run wrk: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if said.contains("Non-2xx") || said.contains("Socket errors") {
+        return Err(format!("the load on {url} had errors:\n{said}"));
+    }
+    let line = said.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:"));
+    line.and_then(|figure| figure.trim().parse().ok()).ok_or_else(|| format!("wrk said nothing of use:\n{said}"))
+}
+
+/// Logs in as the profile's first principal that can, with a request written by hand: a client would be one more dependency.
+fn token(contract: &Contract, profile: &str, base_url: &str) -> Result<String, String> {
+    let profile: toml::Value = toml::from_str(profile).map_err(|error| error.to_string())?;
+    let principals = profile.get("principals").and_then(toml::Value::as_table).ok_or("the profile has no principals")?;
+    let login = principals.values().find_map(|one| one.get("login")).ok_or("nobody of the profile logs in")?;
+    let text = |key: &str| login.get(key).and_then(toml::Value::as_str).unwrap_or_default();
+    let operation = contract.operation(text("operation")).ok_or("the login's operation does not exist")?;
+    let body = serde_json::to_string(login.get("body").unwrap_or(&toml::Value::Boolean(false)))
+        .map_err(|error| error.to_string())?;
+    let address = base_url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).map_err(|error| format!("cannot reach {address}: {error}"))?;
+    let request = format!(
+        "POST {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        operation.path,
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(|error| error.to_string())?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let body: Value = serde_json::from_str(body).map_err(|error| format!("{error}: {answer}"))?;
+    let token = body.pointer(text("token")).and_then(Value::as_str);
+    token.map(str::to_owned).ok_or_else(|| "the login gave no token".to_owned())
+}
+
+/// `VmHWM` in KiB, while the process lives.
+fn peak_memory(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_matches([' ', '\t', ':']));
+    format!("{cores} cores, {}", model.unwrap_or("unknown processor"))
+}
+
+fn rustc() -> String {
+    let output = Command::new("rustc").arg("--version").output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
+}
