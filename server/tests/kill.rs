@@ -65,7 +65,11 @@ async fn acknowledged_writes_survive_kill_9() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged: HashSet<String> = HashSet::new();
     let mut server = Server::start(folder.path()).await;
-    for round in 0..ROUNDS {
+    let mut cut = 0;
+    for round in 0..2 * ROUNDS {
+        if cut == ROUNDS {
+            break;
+        }
         let demo: Value = serde_json::from_slice(&std::fs::read(folder.path().join("demo.json")).unwrap()).unwrap();
         let client = reqwest::Client::new();
         let token = server.log_in(&client, &demo).await;
@@ -92,7 +96,7 @@ async fn acknowledged_writes_survive_kill_9() {
             });
         }
         // Another moment each round, always with most of the writes still to come or under way.
-        let moment = 50 + round * 40;
+        let moment = 50 + (round % ROUNDS) * 40;
         while answered.load(Ordering::SeqCst) < moment {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -103,7 +107,9 @@ async fn acknowledged_writes_survive_kill_9() {
             acknowledged.extend(kept.unwrap());
         }
         let written = acknowledged.len() - before;
-        assert!((moment..WRITES).contains(&written), "round {round}: {written} writes is not in the middle");
+        assert!(written >= moment);
+        // On a busy machine the last write may have been answered before the signal was sent.
+        cut += usize::from(written < WRITES);
 
         server = Server::start(folder.path()).await;
         let token = server.log_in(&client, &demo).await;
@@ -113,4 +119,5 @@ async fn acknowledged_writes_survive_kill_9() {
         let lost: Vec<_> = acknowledged.iter().filter(|id| !there.contains(id.as_str())).collect();
         assert!(lost.is_empty(), "round {round}: {} acknowledged writes are lost", lost.len());
     }
+    assert_eq!(cut, ROUNDS, "too few rounds were cut in the middle");
 }

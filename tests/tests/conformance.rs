@@ -58,8 +58,7 @@ async fn what_was_not_exercised_says_why() {
         .filter(|(_, status)| status.parse::<u16>().is_ok_and(|status| status < 500))
         .map(|(clause, _)| clause)
         .collect();
-    // Both documented kinds of credential may ask an agent, and whoever sees an agent may ask it.
-    assert_eq!(statuses, BTreeSet::from(["queryAgent/403"]), "statuses below 500 that nothing provoked");
+    assert!(statuses.is_empty(), "statuses below 500 that nothing provoked: {statuses:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,9 @@
 //! run, because machines are noisy: the ratios count, the absolute figures only show the order of magnitude.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use trueline_spec::Contract;
 use trueline_spec::contract::Operation;
 use trueline_spec::vocabulary::Effect;
 
-use crate::deployment::{Deployment, build, run as run_command};
+use crate::deployment::{Deployment, build};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -38,7 +38,8 @@ const NO_LIMIT: u64 = 1_000_000_000;
 /// Measures, and writes BENCHMARKS.md.
 pub fn run(root: &Path, options: &Options) -> Result<bool, String> {
     let version = Command::new("wrk").arg("-v").output();
-    let wrk = version.map_err(|_| "the load generator `wrk` is not installed (Debian: apt-get install wrk)".to_owned())?;
+    let wrk =
+        version.map_err(|_| "the load generator `wrk` is not installed (Debian: apt-get install wrk)".to_owned())?;
     let wrk = String::from_utf8_lossy(&wrk.stdout).lines().next().unwrap_or_default().to_owned();
     let contract = Contract::builtin(&options.contract).map_err(|problems| problems.to_string())?;
     let operation = contract
@@ -52,7 +53,7 @@ pub fn run(root: &Path, options: &Options) -> Result<bool, String> {
     );
     let _ = writeln!(text, "Machine: {}. {wrk}. {}.\n", machine(), rustc());
     harness(&contract, operation, options, &bin, &mut text)?;
-    route(root, options, &mut text)?;
+    route(root, &mut text)?;
     let path = root.join("BENCHMARKS.md");
     std::fs::write(&path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     print!("{text}");
@@ -153,64 +154,27 @@ fn check(
     Ok((total("requests") / (total("elapsed_ms") / 1000.0).max(0.001), peak))
 }
 
-fn route(root: &Path, options: &Options, text: &mut String) -> Result<(), String> {
+fn route(root: &Path, text: &mut String) -> Result<(), String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["build", "--release", "--package", "trueline-goldens", "--example", "route"]);
-    run_command(&mut cargo)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let program = target.join("release").join("examples").join("route");
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let script = folder.path().join("post.lua");
-    let body = r#"{"name":"pot","count":3,"tags":["a","b"],"shape":{"form":"circle","radius":2}}"#;
-    let lua = format!(
-        "wrk.method = 'POST'\nwrk.body = '{body}'\nwrk.headers['Content-Type'] = 'application/json'\n\
-         wrk.headers['Authorization'] = 'Bearer ann'\n"
-    );
-    std::fs::write(&script, lua).map_err(|error| error.to_string())?;
-    let script = script.display().to_string();
-    let mut servers = Vec::new();
-    for which in ["generated", "by-hand"] {
-        let mut child = Command::new(&program)
-            .arg(which)
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
-        let mut url = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut url).map_err(|error| error.to_string())?;
-        }
-        servers.push((child, format!("{}/things/", url.trim())));
+    cargo.current_dir(root).args([
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "trueline-goldens",
+        "--example",
+        "route",
+    ]);
+    let output = cargo.stderr(Stdio::inherit()).output().map_err(|error| format!("cannot run {cargo:?}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{cargo:?} failed: {}", output.status));
     }
-    let mut rounds = Vec::new();
-    let connections = options.connections.to_string();
-    let mut measure = || -> Result<(), String> {
-        for _ in 0..options.rounds {
-            let mut both = Vec::new();
-            for (_, url) in &servers {
-                both.push(load(url, &connections, options.seconds, &["-s", &script])?);
-            }
-            rounds.push((both[0], both[1]));
-        }
-        Ok(())
-    };
-    let measured = measure();
-    for (mut child, _) in servers {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    measured?;
-    let ratios: Vec<f64> = rounds.iter().map(|(generated, by_hand)| generated / by_hand).collect();
     let _ = writeln!(
         text,
-        "## The generated route against one by hand\n\nA POST with a JSON body: parse, validate, authenticate, count, answer; \
-         {connections} connections, {} rounds in turn.\n\n| | requests/s (median) |\n|---|---|\n| generated | {:.0} |\n| by \
-         hand, plain axum | {:.0} |\n| ratio, round by round: median (least, greatest) | **{:.2}** ({:.2}, {:.2}) |\n",
-        options.rounds,
-        median(rounds.iter().map(|round| round.0)),
-        median(rounds.iter().map(|round| round.1)),
-        median(ratios.iter().copied()),
-        ratios.iter().copied().fold(f64::INFINITY, f64::min),
-        ratios.iter().copied().fold(0.0, f64::max),
+        "## The generated route against one by hand\n\nThe same steps on plain axum: parse, validate, authenticate, limit, answer. \
+         In process and in turn, so that nothing but the route is measured (`cargo run --release -p trueline-goldens \
+         --example route`).\n\n```\n{}```",
+        String::from_utf8_lossy(&output.stdout)
     );
     Ok(())
 }
@@ -234,7 +198,8 @@ fn load(url: &str, connections: &str, seconds: u64, further: &[&str]) -> Result<
 /// Logs in as the profile's first principal that can, with a request written by hand: a client would be one more dependency.
 fn token(contract: &Contract, profile: &str, base_url: &str) -> Result<String, String> {
     let profile: toml::Value = toml::from_str(profile).map_err(|error| error.to_string())?;
-    let principals = profile.get("principals").and_then(toml::Value::as_table).ok_or("the profile has no principals")?;
+    let principals =
+        profile.get("principals").and_then(toml::Value::as_table).ok_or("the profile has no principals")?;
     let login = principals.values().find_map(|one| one.get("login")).ok_or("nobody of the profile logs in")?;
     let text = |key: &str| login.get(key).and_then(toml::Value::as_str).unwrap_or_default();
     let operation = contract.operation(text("operation")).ok_or("the login's operation does not exist")?;
@@ -266,7 +231,8 @@ fn peak_memory(process: u32) -> Option<u64> {
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_matches([' ', '\t', ':']));
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_matches([' ', '\t', ':']));
     format!("{cores} cores, {}", model.unwrap_or("unknown processor"))
 }
 

@@ -107,7 +107,8 @@ fn the_order_of_named_schemas_does_not_matter() {
         let document = format!("probes/{name}.yaml");
         let contract = Contract::load(&path).unwrap_or_else(|problems| panic!("{document}\n{problems}"));
         let mut turned = contract.clone();
-        turned.schemas = Arc::new(contract.schemas.iter().rev().map(|(name, schema)| (name.clone(), schema.clone())).collect());
+        turned.schemas =
+            Arc::new(contract.schemas.iter().rev().map(|(name, schema)| (name.clone(), schema.clone())).collect());
         let made = |contract| generate(contract, &document).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(made(&contract), made(&turned), "{name}");
     }

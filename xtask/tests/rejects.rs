@@ -41,8 +41,10 @@ fn cases() -> Vec<(&'static str, String)> {
     let one = |operation: String| document(&format!("/a:\n  post: {operation}"), "");
     let with = |schema: &str, components: &str| document(&format!("/a:\n  post: {}", taking(schema)), components);
     let parameter = |parameter: &str| one(operation("read", &format!("parameters: [{parameter}],")));
-    let body = |content: &str| one(operation("send", &format!("requestBody: {{required: true, content: {{{content}}}}},")));
-    let answer = |responses: &str| one(format!("{{operationId: ask, tags: [all], responses: {{{responses}, {FAILURES}}}}}"));
+    let body =
+        |content: &str| one(operation("send", &format!("requestBody: {{required: true, content: {{{content}}}}},")));
+    let answer =
+        |responses: &str| one(format!("{{operationId: ask, tags: [all], responses: {{{responses}, {FAILURES}}}}}"));
     let path = |path: &str, parameters: &str| {
         document(&format!("{path}:\n  get: {}", operation("find", &format!("parameters: [{parameters}],"))), "")
     };

@@ -182,13 +182,10 @@ impl Leaf {
         let items = self.array.items.filter(|_| rest > 0).map(|id| (id, rest));
         let contains = self.array.contains.iter().filter(move |contains| array && contains.min > 0);
         let members = self.object.members.iter().filter(move |member| object && member.required);
-        let unnamed = self.object.min.saturating_sub(self.object.members.len() as u64);
-        let others = self.object.additional.filter(|_| object && unnamed > 0).map(|id| (id, unnamed));
         prefix
             .chain(items)
             .chain(contains.map(|contains| (contains.node, contains.min)))
             .chain(members.map(|member| (member.node, 1)))
-            .chain(others)
     }
 }
 
@@ -293,7 +290,8 @@ impl Graph {
         if leaf.values.is_some() || kind & (ARRAY | OBJECT) == 0 {
             return 0;
         }
-        let inside = leaf.needed(kind).map(|(id, _)| self.heights[id]).max();
+        let filling = self.filling(leaf, kind);
+        let inside = leaf.needed(kind).chain(filling).map(|(id, _)| self.heights[id]).max();
         inside.map_or(0, |height| height.saturating_add(1))
     }
 
@@ -315,6 +313,29 @@ impl Graph {
                 kinds.map(size).min().unwrap_or(u64::MAX)
             }
         }
+    }
+
+    /// What an object without optional members lacks to `minProperties`, made up with the flattest that there are.
+    fn filling(&self, leaf: &Leaf, kind: u8) -> impl Iterator<Item = (NodeId, u64)> + use<> {
+        let mut found = Vec::new();
+        let required = leaf.object.members.iter().filter(|member| member.required).count() as u64;
+        let mut missing = leaf.object.min.saturating_sub(required);
+        if kind == OBJECT && missing > 0 {
+            let optional = self.flattest_optional(leaf).into_iter().take(missing as usize);
+            found.extend(optional.map(|index| (leaf.object.members[index].node, 1)));
+            missing -= found.len() as u64;
+            found.extend(leaf.object.additional.filter(|_| missing > 0).map(|id| (id, missing)));
+        }
+        found.into_iter()
+    }
+
+    /// Positions of the optional members that have values, the flattest first.
+    pub(crate) fn flattest_optional(&self, leaf: &Leaf) -> Vec<usize> {
+        let members = &leaf.object.members;
+        let optional = |index: &usize| !members[*index].required && self.lives(members[*index].node);
+        let mut found: Vec<usize> = (0..members.len()).filter(optional).collect();
+        found.sort_by_key(|index| self.heights[members[*index].node]);
+        found
     }
 
     /// Takes types off that a leaf allows but has no value of.

@@ -1,6 +1,7 @@
 //! Values from the graph, and the proof that they are valid.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -265,6 +266,10 @@ impl Engine {
     /// A value of a node: valid as far as the node tells, not yet proved.
     pub(crate) fn make(&self, id: NodeId, making: &mut Making) -> Value {
         making.parts += 1;
+        // Asked for at the limits of arrays and by negated subschemas; a value that nothing is would have no end.
+        if !self.graph.lives(id) {
+            return Value::Null;
+        }
         let (id, leaf) = match &self.graph.nodes[id] {
             Node::Never(_) => return Value::Null,
             Node::Leaf(leaf) => (id, &**leaf),
@@ -331,16 +336,22 @@ impl Engine {
 
     /// A value that is valid but for matching what it must not: tries the ways in which that can be broken.
     fn break_negatives(&self, id: NodeId, leaf: &Leaf, value: Value, making: &mut Making) -> Value {
-        for index in &leaf.negatives {
-            let node = self.graph.negatives[*index].node;
-            let mut ways = boundary::ways_to_break(self, node, &value, 2);
+        thread_local! {
+            // Ways to break a subschema are made of values, which may have something to break themselves, and so on
+            // without end; one level finds what there is to find.
+            static BUSY: Cell<bool> = const { Cell::new(false) };
+        }
+        if BUSY.replace(true) {
+            return value;
+        }
+        let found = leaf.negatives.iter().find_map(|index| {
+            let mut ways = boundary::ways_to_break(self, self.graph.negatives[*index].node, &value, 2);
             let start = making.rng.below(ways.len().max(1));
             ways.rotate_left(start);
-            if let Some(found) = ways.into_iter().find(|way| self.avoids(id, way)) {
-                return found;
-            }
-        }
-        value
+            ways.into_iter().find(|way| self.avoids(id, way))
+        });
+        BUSY.set(false);
+        found.unwrap_or(value)
     }
 
     fn plain(&self, id: NodeId, leaf: &Leaf, making: &mut Making) -> Value {
@@ -545,10 +556,10 @@ impl Engine {
             })
             .collect();
         let mut count = present.iter().filter(|present| **present).count();
-        let open = |index: usize| !members[index].required && self.graph.lives(members[index].node);
         if (count as u64) < rule.min {
-            let mut order: Vec<usize> = (0..members.len()).filter(|index| !present[*index] && open(*index)).collect();
-            if making.mode == Mode::Random && !order.is_empty() {
+            let mut order = self.graph.flattest_optional(leaf);
+            order.retain(|index| !present[*index]);
+            if !making.spent() && !order.is_empty() {
                 let start = making.rng.below(order.len());
                 order.rotate_left(start);
             }

@@ -145,7 +145,7 @@ impl Planner<'_> {
         };
         let from_link = self.link_bindings(index, principal, &Instance::Shared(0));
         operation.path_parameters().all(|name| {
-            let linked = from_link.parameters.get(&(ParameterPlace::Path, name.to_owned())).is_some();
+            let linked = from_link.parameters.contains_key(&(ParameterPlace::Path, name.to_owned()));
             let producible = linked || self.named_producer(name, principal, &Instance::Shared(0)).is_some();
             // Nothing in the document makes such a thing: a made-up value is all that anybody can send.
             let hopeless = !producible && !self.has_producer(index, name);
@@ -179,7 +179,7 @@ impl Planner<'_> {
             let mut found = LinkBindings::default();
             for parameter in &operation.parameters {
                 if let Some(expression) = link_fills(link, parameter).and_then(Value::as_str)
-                    && let Some(binding) = self.from_source(source, expression, principal, instance)
+                    && let Some(binding) = self.out_of_source(source, expression, principal, instance)
                 {
                     found.parameters.insert((parameter.place, parameter.name.clone()), binding);
                 }
@@ -193,7 +193,7 @@ impl Planner<'_> {
                     },
                     _ => continue,
                 };
-                if let Some(binding) = self.from_source(source, expression, principal, instance) {
+                if let Some(binding) = self.out_of_source(source, expression, principal, instance) {
                     found.body.insert(name.to_owned(), binding);
                 }
             }
@@ -216,11 +216,11 @@ impl Planner<'_> {
         self.links().find_map(|(source, link)| {
             let filled = link.parameters.iter().find(|filled| filled.name == name)?;
             let expression = filled.value.as_str().filter(|text| text.starts_with("$response."))?;
-            self.from_source(source, expression, principal, instance)
+            self.out_of_source(source, expression, principal, instance)
         })
     }
 
-    fn from_source(&self, source: usize, expression: &str, principal: &str, instance: &Instance) -> Option<Binding> {
+    fn out_of_source(&self, source: usize, expression: &str, principal: &str, instance: &Instance) -> Option<Binding> {
         if !expression.starts_with('$') {
             return None;
         }

@@ -71,7 +71,7 @@ pub(super) fn case(
         expect: Expect::Valid { bound: false },
     };
     for (number, parameter) in documented.parameters.iter().enumerate() {
-        if parameter.required || dice.roll() % 2 == 0 {
+        if parameter.required || dice.roll().is_multiple_of(2) {
             let generator = planner.subject.parameter_generator(operation, number)?;
             // A value that cannot stand where it should is drawn again; after that the part is left out if it may be.
             let value = (0..4).find_map(|_| {
@@ -86,7 +86,7 @@ pub(super) fn case(
         }
     }
     if let Some(body) = &documented.body
-        && (body.required || dice.roll() % 4 != 0)
+        && (body.required || !dice.roll().is_multiple_of(4))
     {
         let media = (dice.roll() % body.media.len() as u64) as usize;
         let generator = planner.subject.body_generator(operation, media)?;

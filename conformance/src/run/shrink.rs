@@ -106,8 +106,7 @@ impl Run {
         if !matches!(case.script, Script::Single(_)) {
             return (best, None, None, 0);
         }
-        'smaller: loop {
-            let Script::Single(call) = &best.script else { break };
+        'smaller: while let Script::Single(call) = &best.script {
             for candidate in self.smaller(call) {
                 if left == 0 || self.must_stop().is_some() {
                     break 'smaller;

@@ -7,7 +7,7 @@ use super::demo::{Demo, DemoUser};
 const ADDRESSES: std::ops::RangeInclusive<u8> = 2..=24;
 
 /// What a viewer must be refused.
-const WRITES: [&str; 7] = [
+const REFUSED_TO_VIEWERS: [&str; 8] = [
     "createAgent",
     "updateAgent",
     "deleteAgent",
@@ -15,6 +15,8 @@ const WRITES: [&str; 7] = [
     "uploadDocument",
     "deleteDataSource",
     "syncDataSource",
+    // A question spends the quota and writes a conversation.
+    "queryAgent",
 ];
 
 impl Demo {
@@ -72,7 +74,7 @@ impl Demo {
             }
             "victor" => {
                 lines.push("reserved-for = \"denial\"".to_owned());
-                lines.push(format!("denied = [{}]", WRITES.map(quoted).join(", ")));
+                lines.push(format!("denied = [{}]", REFUSED_TO_VIEWERS.map(quoted).join(", ")));
             }
             _ => {}
         }

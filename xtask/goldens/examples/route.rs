@@ -65,7 +65,13 @@ impl Gate for Generated {
     }
     async fn count(&self, class: &'static RateClass, counter: &str) -> Standing {
         let used = self.0.count(class.name, counter);
-        Standing { allowed: true, limit: class.limit, remaining: class.limit.saturating_sub(used), reset_unix: 0, wait_seconds: 9 }
+        Standing {
+            allowed: true,
+            limit: class.limit,
+            remaining: class.limit.saturating_sub(used),
+            reset_unix: 0,
+            wait_seconds: 9,
+        }
     }
 }
 
@@ -77,7 +83,11 @@ impl Things for Service {
         let body = (0..20).map(|n| thing(format!("thing {n}"))).collect();
         Ok(ListThingsResponse::Ok(ListThingsOk { body, x_total: 20 }))
     }
-    async fn create_thing(&self, _: &String, request: CreateThingRequest) -> Result<CreateThingResponse, CreateThingError> {
+    async fn create_thing(
+        &self,
+        _: &String,
+        request: CreateThingRequest,
+    ) -> Result<CreateThingResponse, CreateThingError> {
         let location = trueline_runtime::HeaderText::from_static("/things/7/");
         Ok(CreateThingResponse::Created(CreateThingCreated { body: thing(request.body.name), location, x_note: None }))
     }

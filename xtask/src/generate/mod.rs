@@ -63,7 +63,10 @@ pub fn generate(contract: &Contract, document: &str) -> Result<BTreeMap<String, 
             ("calls", calls::emit(&plans, &types, document)),
             ("server", server::emit(contract, &plans, &dialect, document)),
             // progenitor would only repeat what is wrong already, in its own words.
-            ("client", if sink.is_empty() { client::emit(contract, &plans, &types, document, &sink) } else { Vec::new() }),
+            (
+                "client",
+                if sink.is_empty() { client::emit(contract, &plans, &types, document, &sink) } else { Vec::new() },
+            ),
         ];
         for (folder, sources) in folders {
             for (module, source) in sources {

@@ -335,7 +335,8 @@ impl<'a> Dialect<'a> {
         let beside: Vec<&str> = words
             .into_iter()
             .flat_map(|words| {
-                let inside = |pointer: &'_ String| words.details.first().is_some_and(|details| covers(details, pointer));
+                let inside =
+                    |pointer: &'_ String| words.details.first().is_some_and(|details| covers(details, pointer));
                 words.code.iter().chain(&words.message).filter(move |pointer| inside(pointer))
             })
             .filter_map(|pointer| pointer.rsplit('/').next())
@@ -503,7 +504,8 @@ impl<'a> Dialect<'a> {
             }
         });
         let envelope = self.contract.envelope.as_ref();
-        let standalone = |schema: &Schema| super::schemas::plain(&self.contract.standalone(schema, Direction::Response));
+        let standalone =
+            |schema: &Schema| super::schemas::plain(&self.contract.standalone(schema, Direction::Response));
         let (mut details, mut others) = (Map::new(), Vec::new());
         for (key, failing) in &self.failing {
             match &failing.details {

@@ -56,6 +56,6 @@ fn exhausted<'a>(sequence: &Sequence<'a>) -> Option<(&'a Exhaust, ClauseId, &'a 
     Some((exhaust, clause, limits))
 }
 
-fn steps_for<'a>(steps: &'a [Step], purpose: Purpose) -> impl Iterator<Item = &'a Step> {
+fn steps_for(steps: &[Step], purpose: Purpose) -> impl Iterator<Item = &Step> {
     steps.iter().filter(move |step| step.purpose == purpose)
 }
