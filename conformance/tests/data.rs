@@ -62,7 +62,8 @@ fn one_fault(schema: &Value, validator: &jsonschema::Validator, value: &Value, v
     // A member that is wrong counts as not evaluated on top of that, all the way up.
     let deepest = errors.iter().map(|error| error.instance_path().as_str().len()).max().unwrap_or_default();
     let told_below = |error: &jsonschema::ValidationError<'_>| {
-        error.schema_path().as_str().ends_with("/unevaluatedProperties") && error.instance_path().as_str().len() < deepest
+        error.schema_path().as_str().ends_with("/unevaluatedProperties")
+            && error.instance_path().as_str().len() < deepest
     };
     errors.retain(|error| !told_below(error));
     let places: HashSet<String> = errors.iter().map(|error| error.instance_path().to_string()).collect();

@@ -34,6 +34,9 @@ const LONGEST_LIST: u64 = 1_100;
 /// So many ways to break a subschema are tried.
 const MOST_WAYS: usize = 400;
 
+/// How far inside a value subschemas are broken.
+pub(crate) const BREAK_DEPTH: usize = 2;
+
 /// Keeps the choices of faults apart from those of samples.
 const FAULT_STREAM: u64 = 0x1000;
 
@@ -95,7 +98,7 @@ pub(crate) fn invalid(generator: &Generator, seed: u64, index: u64) -> Option<Bo
         for _ in 0..6 {
             let (path, id) = &trace[rng.below(trace.len())];
             let (Some(current), Node::Leaf(leaf)) = (value.pointer(path), &engine.graph.nodes[*id]) else { continue };
-            let mut changes = changes(engine, *id, leaf, current);
+            let mut changes = changes(engine, *id, leaf, current, BREAK_DEPTH);
             changes.retain(|change| change.intent != Intent::Valid);
             let Some(change) = (!changes.is_empty()).then(|| changes.swap_remove(rng.below(changes.len()))) else {
                 continue;
@@ -123,7 +126,7 @@ pub(crate) fn ways_to_break(engine: &Engine, node: NodeId, value: &Value, depth:
             break;
         }
         let Node::Leaf(leaf) = &engine.graph.nodes[id] else { continue };
-        let own = changes(engine, id, leaf, value).into_iter().filter(|change| change.intent != Intent::Valid);
+        let own = changes(engine, id, leaf, value, depth).into_iter().filter(|change| change.intent != Intent::Valid);
         found.extend(own.map(|change| change.value));
         if depth == 0 {
             continue;
@@ -250,7 +253,7 @@ impl Walk<'_> {
                     Some(shown) => shown.clone(),
                     None => self.engine.make(id, &mut Making::new(Rng::new(5, 0, 0), Mode::Minimal)),
                 };
-                let mut changes = changes(self.engine, id, leaf, &value);
+                let mut changes = changes(self.engine, id, leaf, &value, BREAK_DEPTH);
                 if !first {
                     // The limits are known; what is left is whether they are kept at this place too.
                     let mut broken = 0;
@@ -538,8 +541,9 @@ fn strange_values() -> [(&'static str, Value); 6] {
     ]
 }
 
-/// Everything that can be put at a place that means `leaf`, where `value` stands now.
-fn changes(engine: &Engine, id: NodeId, leaf: &Leaf, value: &Value) -> Vec<Change> {
+/// Everything that can be put at a place that means `leaf`, where `value` stands now. `depth` is how far inside items are
+/// broken where the array wants them broken.
+fn changes(engine: &Engine, id: NodeId, leaf: &Leaf, value: &Value, depth: usize) -> Vec<Change> {
     let mut found = Vec::new();
     if let Some(values) = &leaf.values {
         listed_changes(values, &mut found);
@@ -554,7 +558,7 @@ fn changes(engine: &Engine, id: NodeId, leaf: &Leaf, value: &Value) -> Vec<Chang
             number_changes(leaf, &mut found);
         }
         if leaf.usual & ARRAY != 0 {
-            array_changes(engine, id, leaf, &mut found);
+            array_changes(engine, id, leaf, depth, &mut found);
         }
         if let (Value::Object(map), true) = (value, leaf.usual & OBJECT != 0) {
             object_changes(engine, leaf, map, &mut found);
@@ -735,7 +739,7 @@ fn number_changes(leaf: &Leaf, found: &mut Vec<Change>) {
     }
 }
 
-fn array_changes(engine: &Engine, id: NodeId, leaf: &Leaf, found: &mut Vec<Change>) {
+fn array_changes(engine: &Engine, id: NodeId, leaf: &Leaf, depth: usize, found: &mut Vec<Change>) {
     let rule = &leaf.array;
     let sized = |length: u64| if length > LONGEST_LIST { None } else { engine.sized_array(id, leaf, length as usize) };
     if rule.min > 0 {
@@ -768,12 +772,13 @@ fn array_changes(engine: &Engine, id: NodeId, leaf: &Leaf, found: &mut Vec<Chang
         items.push(first);
         found.push(Change::broken("uniqueItems/repeated", &["uniqueItems"], Value::Array(items)));
     }
-    for contains in &rule.contains {
+    // To break the demanded item may take breaking what is inside of it.
+    for contains in rule.contains.iter().filter(|_| depth > 0) {
         let size = rule.min.max(1) as usize;
         if let Some(Value::Array(mut items)) = engine.sized_array(id, leaf, size) {
             // Every demanded item becomes an ordinary one that is not what is asked for.
             for item in &mut items {
-                let ways = ways_to_break(engine, contains.node, item, 1);
+                let ways = ways_to_break(engine, contains.node, item, depth - 1);
                 if let Some(way) = ways.into_iter().next() {
                     *item = way;
                 }

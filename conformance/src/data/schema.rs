@@ -290,9 +290,9 @@ impl Graph {
         if leaf.values.is_some() || kind & (ARRAY | OBJECT) == 0 {
             return 0;
         }
-        let filling = self.filling(leaf, kind);
-        let inside = leaf.needed(kind).chain(filling).map(|(id, _)| self.heights[id]).max();
-        inside.map_or(0, |height| height.saturating_add(1))
+        let (filling, unnamed) = self.filling(leaf, kind);
+        let inside = leaf.needed(kind).chain(filling).map(|(id, _)| self.heights[id]);
+        inside.chain((unnamed > 0).then_some(0)).max().map_or(0, |height| height.saturating_add(1))
     }
 
     fn size_now(&self, id: NodeId) -> u64 {
@@ -306,35 +306,82 @@ impl Graph {
                 let size = |kind: u8| match kind {
                     // A long string is as much work as many short ones.
                     STRING => 1 + leaf.string.min / 64,
-                    kind => leaf
-                        .needed(kind)
-                        .fold(1u64, |size, (id, count)| size.saturating_add(self.sizes[id].saturating_mul(count))),
+                    kind => {
+                        let (filling, unnamed) = self.filling(leaf, kind);
+                        leaf.needed(kind).chain(filling).fold(1 + unnamed, |size, (id, count)| {
+                            size.saturating_add(self.sizes[id].saturating_mul(count))
+                        })
+                    }
                 };
                 kinds.map(size).min().unwrap_or(u64::MAX)
             }
         }
     }
 
-    /// What an object without optional members lacks to `minProperties`, made up with the flattest that there are.
-    fn filling(&self, leaf: &Leaf, kind: u8) -> impl Iterator<Item = (NodeId, u64)> + use<> {
+    /// What an object without optional members lacks to `minProperties`, made up with the flattest that there are; and how
+    /// many members without name and schema come on top.
+    fn filling(&self, leaf: &Leaf, kind: u8) -> (Vec<(NodeId, u64)>, u64) {
         let mut found = Vec::new();
-        let required = leaf.object.members.iter().filter(|member| member.required).count() as u64;
+        let members = &leaf.object.members;
+        let required = members.iter().filter(|member| member.required).count() as u64;
         let mut missing = leaf.object.min.saturating_sub(required);
-        if kind == OBJECT && missing > 0 {
-            let optional = self.flattest_optional(leaf).into_iter().take(missing as usize);
-            found.extend(optional.map(|index| (leaf.object.members[index].node, 1)));
-            missing -= found.len() as u64;
-            found.extend(leaf.object.additional.filter(|_| missing > 0).map(|id| (id, missing)));
+        if kind != OBJECT || missing == 0 {
+            return (found, 0);
         }
-        found.into_iter()
+        for index in self.flattest_optional(leaf).into_iter().take(missing as usize) {
+            missing -= 1;
+            found.extend(self.with_dependents(leaf, index).into_iter().map(|index| (members[index].node, 1)));
+        }
+        match leaf.object.additional {
+            Some(id) if missing > 0 => {
+                found.push((id, missing));
+                (found, 0)
+            }
+            _ => (found, missing),
+        }
     }
 
-    /// Positions of the optional members that have values, the flattest first.
+    /// Positions of the optional members that have values, the flattest first; those that are deeper than members without
+    /// a name, where there may be such, are left out.
     pub(crate) fn flattest_optional(&self, leaf: &Leaf) -> Vec<usize> {
         let members = &leaf.object.members;
         let optional = |index: &usize| !members[*index].required && self.lives(members[*index].node);
-        let mut found: Vec<usize> = (0..members.len()).filter(optional).collect();
-        found.sort_by_key(|index| self.heights[members[*index].node]);
+        let height = |index: usize| {
+            self.with_dependents(leaf, index)
+                .into_iter()
+                .map(|index| self.heights[members[index].node])
+                .max()
+                .unwrap_or(0)
+        };
+        let unnamed = match leaf.object.additional {
+            None => 0,
+            Some(id) => self.heights[id],
+        };
+        let mut found: Vec<(u32, usize)> =
+            (0..members.len()).filter(optional).map(|index| (height(index), index)).collect();
+        found.retain(|(height, _)| *height <= unnamed);
+        found.sort_unstable();
+        found.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// A member and those that it calls for, and so on.
+    fn with_dependents(&self, leaf: &Leaf, index: usize) -> Vec<usize> {
+        let members = &leaf.object.members;
+        let mut found = vec![index];
+        let mut next = 0;
+        while next < found.len() {
+            let name = &members[found[next]].name;
+            for other in
+                leaf.object.dependent.iter().filter(|(trigger, _)| trigger == name).flat_map(|(_, others)| others)
+            {
+                if let Some(place) = members.iter().position(|member| member.name == *other)
+                    && !found.contains(&place)
+                {
+                    found.push(place);
+                }
+            }
+            next += 1;
+        }
         found
     }
 
@@ -729,17 +776,10 @@ impl<'a> Builder<'a> {
         if let Some(condition) = map.get("if").filter(|_| map.contains_key("then") || map.contains_key("else")) {
             let condition_source = self.child(source, &["if"], condition);
             match decision(key, source, &ChoiceKind::If) {
-                Some(0) => {
+                Some(index @ (0 | 2)) => {
                     self.flatten_source(condition_source, key, flat, depth + 1);
-                    // A condition on a member says nothing while the member is absent; the interesting case has it.
-                    for name in map
-                        .get("if")
-                        .and_then(|c| c.get("properties"))
-                        .and_then(Value::as_object)
-                        .into_iter()
-                        .flat_map(Map::keys)
-                    {
-                        flat.required.insert(name.clone());
+                    if index == 0 {
+                        flat.required.extend(object_members(condition, "properties").map(|(name, _)| name.clone()));
                     }
                     if let Some(then) = map.get("then") {
                         let then = self.child(source, &["then"], then);
@@ -754,7 +794,12 @@ impl<'a> Builder<'a> {
                     }
                 }
                 None => {
-                    flat.open.get_or_insert((source, ChoiceKind::If, vec![("then".into(), 0), ("else".into(), 1)]));
+                    // A condition on a member holds while the member is absent, but that is not what people mean by it.
+                    let mut labels = vec![("then".into(), 0), ("else".into(), 1)];
+                    if object_members(condition, "properties").next().is_some() {
+                        labels.push(("then without condition".into(), 2));
+                    }
+                    flat.open.get_or_insert((source, ChoiceKind::If, labels));
                 }
             }
         }
@@ -966,6 +1011,11 @@ pub(crate) fn array<'v>(map: &'v Map<String, Value>, keyword: &str) -> &'v [Valu
 /// The members of an object keyword.
 pub(crate) fn object<'v>(map: &'v Map<String, Value>, keyword: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {
     map.get(keyword).and_then(Value::as_object).into_iter().flatten()
+}
+
+/// The members of an object keyword of a schema that may be a boolean.
+fn object_members<'v>(schema: &'v Value, keyword: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {
+    schema.get(keyword).and_then(Value::as_object).into_iter().flatten()
 }
 
 /// `enum` and `const`.

@@ -345,7 +345,8 @@ impl Engine {
             return value;
         }
         let found = leaf.negatives.iter().find_map(|index| {
-            let mut ways = boundary::ways_to_break(self, self.graph.negatives[*index].node, &value, 2);
+            let mut ways =
+                boundary::ways_to_break(self, self.graph.negatives[*index].node, &value, boundary::BREAK_DEPTH);
             let start = making.rng.below(ways.len().max(1));
             ways.rotate_left(start);
             ways.into_iter().find(|way| self.avoids(id, way))

@@ -1,10 +1,12 @@
 //! The generated route beside a hand-written axum handler that does the same steps: parse, validate, authenticate,
-//! limit, answer. In process, so that nothing but the route is measured.
+//! limit, answer. First in process, where nothing but the route is measured, then over TCP, as it is used.
 //!
 //! `cargo run --release -p trueline-goldens --example route`
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -124,6 +126,8 @@ impl OddBits for Service {
 type Hand = Arc<Limiter>;
 
 /// Authenticates and counts, as every handler below does first.
+// A refusal is the answer itself, as one writes it by hand.
+#[allow(clippy::result_large_err)]
 fn admit(limiter: &Limiter, headers: &HeaderMap, class: &str) -> Result<u64, Response> {
     let token = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let Some(token) = token else { return Err(StatusCode::UNAUTHORIZED.into_response()) };
@@ -221,8 +225,48 @@ async fn rate(router: &axum::Router, make: impl Fn() -> Request<Body>, span: Dur
     done as f64 / start.elapsed().as_secs_f64()
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+/// Requests a second over four kept connections, each with one request at a time.
+fn over_tcp(router: axum::Router, method: &str, path: &str, body: &str, span: Duration) -> std::io::Result<f64> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
+    let address = listener.local_addr()?;
+    runtime.spawn(async move { axum::serve(listener, router).await });
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ann\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let caller = || -> std::io::Result<u64> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let (start, mut done, mut buffer) = (Instant::now(), 0, vec![0; 64 * 1024]);
+        while start.elapsed() < span {
+            stream.write_all(request.as_bytes())?;
+            let mut filled = 0;
+            loop {
+                filled += stream.read(&mut buffer[filled..])?;
+                let text = std::str::from_utf8(&buffer[..filled]).unwrap_or_default();
+                let Some(head) = text.find("\r\n\r\n") else { continue };
+                let length = text
+                    .split("content-length: ")
+                    .nth(1)
+                    .and_then(|rest| rest.split('\r').next()?.parse::<usize>().ok());
+                if filled >= head + 4 + length.unwrap_or_default() {
+                    break;
+                }
+            }
+            done += 1;
+        }
+        Ok(done)
+    };
+    let done = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..4).map(|_| scope.spawn(caller)).collect();
+        callers.into_iter().filter_map(|caller| caller.join().ok()?.ok()).sum::<u64>()
+    });
+    runtime.shutdown_background();
+    Ok(done as f64 / span.as_secs_f64())
+}
+
+fn main() -> std::io::Result<()> {
     let services = Services::all(Arc::new(Service));
     let generated = router(Arc::new(Generated(Limiter::default())), services);
     let by_hand = axum::Router::new()
@@ -234,18 +278,28 @@ async fn main() {
         let request = Request::builder().method(method).uri(path).header("authorization", "Bearer ann");
         request.header("content-type", "application/json").body(Body::from(body.to_owned())).unwrap_or_default()
     };
-    let cases: [(&str, Box<dyn Fn() -> Request<Body>>); 3] = [
-        ("GET one", Box::new(|| request("GET", "/things/00000000-0000-0000-0000-000000000007/", ""))),
-        ("GET list", Box::new(|| request("GET", "/things/?limit=20", ""))),
-        ("POST", Box::new(|| request("POST", "/things/", &body))),
+    let cases = [
+        ("GET one", "GET", "/things/00000000-0000-0000-0000-000000000007/", ""),
+        ("GET list", "GET", "/things/?limit=20", ""),
+        ("POST", "POST", "/things/", body.as_str()),
     ];
-    for (name, make) in cases {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let span = Duration::from_millis(400);
+    for (name, method, path, body) in cases {
         // In turn, so that a busy machine slows both.
-        let (mut ours, mut theirs) = (0.0, 0.0);
+        let (mut ours, mut theirs, mut ours_tcp, mut theirs_tcp) = (0.0, 0.0, 0.0, 0.0);
         for _ in 0..5 {
-            ours += rate(&generated, &make, Duration::from_millis(400)).await / 5.0;
-            theirs += rate(&by_hand, &make, Duration::from_millis(400)).await / 5.0;
+            let make = || request(method, path, body);
+            ours += runtime.block_on(rate(&generated, make, span)) / 5.0;
+            theirs += runtime.block_on(rate(&by_hand, make, span)) / 5.0;
+            ours_tcp += over_tcp(generated.clone(), method, path, body, span)? / 5.0;
+            theirs_tcp += over_tcp(by_hand.clone(), method, path, body, span)? / 5.0;
         }
-        println!("{name}: generated {ours:.0}/s, by hand {theirs:.0}/s, ratio {:.2}", ours / theirs);
+        println!("{name}, in process: generated {ours:.0}/s, by hand {theirs:.0}/s, ratio {:.2}", ours / theirs);
+        println!(
+            "{name}, over TCP: generated {ours_tcp:.0}/s, by hand {theirs_tcp:.0}/s, ratio {:.2}",
+            ours_tcp / theirs_tcp
+        );
     }
+    Ok(())
 }
