@@ -1,5 +1,5 @@
 //! The engine against a small service that it has never seen: a document without any extension of ours.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::result_large_err, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
