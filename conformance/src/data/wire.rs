@@ -87,6 +87,11 @@ pub fn encode_parameter(parameter: &Parameter, value: &Value) -> Result<WirePara
     };
     let shape = Shape::of(value).map_err(refuse)?;
     if parameter.place == ParameterPlace::Query || parameter.place == ParameterPlace::Cookie {
+        // Many readers take `name=` for absent; it is written only where the schema refuses it anyway.
+        let filled = parameter.schema.value.get("minLength").and_then(Value::as_u64).is_some_and(|min| min > 0);
+        if matches!(&shape, Shape::Scalar(text) if text.is_empty()) && !filled {
+            return Err(refuse("an empty value is as good as none"));
+        }
         let site = (parameter.name.as_str(), parameter.place, parameter.allow_reserved);
         let pairs = encode_pairs(site, style, explode, &shape).map_err(refuse)?;
         if pairs.is_empty() && parameter.required {

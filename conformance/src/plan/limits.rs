@@ -56,9 +56,14 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
     if class.when.as_deref() == Some("none") {
         return anonymous(planner, name, limit, window, wait, &operations);
     }
-    let (who, principal) = planner
+    let mut reserved = planner
         .reserved(Purpose::Limits)
-        .find(|(_, principal)| class.when.as_ref().is_none_or(|scheme| *scheme == principal.scheme))?;
+        .filter(|(_, one)| class.when.as_ref().is_none_or(|scheme| *scheme == one.scheme));
+    // Using up a class that counts per resource leaves marks on the caller's own counters: that is another caller's part.
+    let (who, principal) = match &class.per {
+        Per::Path(_) => reserved.last(),
+        _ => reserved.next(),
+    }?;
     let caller = Caller::Principal(who.to_owned());
     let callable = |operation: &Operation| planner.accepts(operation, principal) && planner.can_bind(operation, who);
     let repeatable = |operation: &Operation| operation.effect != Effect::Destroy && callable(operation);

@@ -99,7 +99,7 @@ impl Run {
                         Instance::Shared(_) | Instance::Mutable(_) => {
                             let key = (producer.operation, group.clone(), instance.clone());
                             let cell = Arc::clone(lock(&self.resources.shared).entry(key).or_default());
-                            let make = self.make(producer.operation, group, instance, None, context);
+                            let make = self.make(producer.operation, group, instance, maker, context);
                             Arc::clone(cell.get_or_try_init(|| make).await?)
                         }
                     };
