@@ -114,6 +114,8 @@ pub enum BadCredentialSource {
         /// How.
         how: Alteration,
     },
+    /// None of this scheme, where others are needed beside it.
+    Absent,
     /// A value from a principal's login answer that is no access credential, such as its refresh token.
     FromLogin {
         /// The principal.

@@ -460,12 +460,14 @@ impl<G: Gate> Table<G> {
         count: bool,
     ) {
         for class in classes {
+            // One of two credentials that are needed together is enough to know whose counter it is.
             let good =
-                identity.filter(|identity| call.operation.is_none_or(|operation| operation.admits(identity.schemes)));
+                identity.filter(|identity| call.operation.is_none_or(|operation| operation.knows(identity.schemes)));
             let counts = match class.when {
                 When::Always => call.operation.is_some(),
                 When::Anonymous => good.is_none(),
-                When::Scheme(scheme) => good.is_some_and(|identity| identity.schemes.contains(scheme)),
+                When::Scheme(schemes) => good.is_some_and(|identity| identity.schemes.meets(schemes)),
+                When::AnonymousOr(schemes) => good.is_none_or(|identity| identity.schemes.meets(schemes)),
             };
             if !counts {
                 continue;
