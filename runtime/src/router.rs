@@ -394,6 +394,10 @@ impl<G: Gate> Table<G> {
             granted_scopes: identity.scopes.listed(),
             ..Refusal::default()
         };
+        if !operation.admits(identity.schemes) && operation.knows(identity.schemes) {
+            let answer = operation.refusals.unauthenticated;
+            return Err(Refused::Answered(self.refuse(operation, answer, Why::Incomplete, &refusal)));
+        }
         if !operation.admits(identity.schemes) && !operation.admits_anonymous() {
             let answer = operation.refusals.wrong_scheme.or(operation.refusals.unauthenticated);
             return Err(Refused::Answered(self.refuse(operation, answer, Why::WrongScheme, &refusal)));

@@ -106,7 +106,7 @@ impl Outbound {
         timeout: Duration,
         max_bytes: usize,
     ) -> Result<(StatusCode, BoxStream<'static, Result<Bytes, OutboundError>>), OutboundError> {
-        let late = |_| OutboundError::Timeout(timeout);
+        let late = move |_| OutboundError::Timeout(timeout);
         let head = tokio::time::timeout(timeout, self.0.request(request)).await.map_err(late)?;
         let (head, body) = head.map_err(|error| OutboundError::Unreachable(error.into()))?.into_parts();
         let pieces = futures::stream::try_unfold((body, 0), move |(mut body, mut length)| async move {

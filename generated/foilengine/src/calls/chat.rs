@@ -16,7 +16,7 @@ use super::super::{problems, types};
 pub struct InitWebSessionRequest {
     /// The persona. What is not a UUID is answered with 400.
     pub persona_id: ::uuid::Uuid,
-    /// The machine (scenario). Without it: the player's current one, or the persona's default one if the player has none.
+    /// The machine (scenario). Without it: to begin a session, the persona's default one; afterwards, the one that the player began last.
     pub machine_id: Option<::uuid::Uuid>,
     /// The body.
     pub body: types::InitSessionRequest,
@@ -85,7 +85,7 @@ impl InitWebSessionResponse {
 pub struct SendWebMessageRequest {
     /// The persona. What is not a UUID is answered with 400.
     pub persona_id: ::uuid::Uuid,
-    /// The machine (scenario). Without it: the player's current one, or the persona's default one if the player has none.
+    /// The machine (scenario). Without it: to begin a session, the persona's default one; afterwards, the one that the player began last.
     pub machine_id: Option<::uuid::Uuid>,
     /// The body.
     pub body: types::MessageRequest,

@@ -16,7 +16,7 @@ use super::super::{problems, types};
 pub struct InitSessionRequest {
     /// The persona. What is not a UUID is answered with 400.
     pub persona_id: ::uuid::Uuid,
-    /// The machine (scenario). Without it: the player's current one, or the persona's default one if the player has none.
+    /// The machine (scenario). Without it: to begin a session, the persona's default one; afterwards, the one that the player began last.
     pub machine_id: Option<::uuid::Uuid>,
     /// The model for every step that has no model of its own.
     pub x_llm_model: Option<String>,
@@ -113,7 +113,7 @@ impl InitSessionResponse {
 pub struct SendMessageRequest {
     /// The persona. What is not a UUID is answered with 400.
     pub persona_id: ::uuid::Uuid,
-    /// The machine (scenario). Without it: the player's current one, or the persona's default one if the player has none.
+    /// The machine (scenario). Without it: to begin a session, the persona's default one; afterwards, the one that the player began last.
     pub machine_id: Option<::uuid::Uuid>,
     /// The model for every step that has no model of its own.
     pub x_llm_model: Option<String>,
@@ -210,7 +210,7 @@ impl SendMessageResponse {
 pub struct StreamMessageRequest {
     /// The persona. What is not a UUID is answered with 400.
     pub persona_id: ::uuid::Uuid,
-    /// The machine (scenario). Without it: the player's current one, or the persona's default one if the player has none.
+    /// The machine (scenario). Without it: to begin a session, the persona's default one; afterwards, the one that the player began last.
     pub machine_id: Option<::uuid::Uuid>,
     /// The model for every step that has no model of its own.
     pub x_llm_model: Option<String>,
@@ -309,7 +309,7 @@ pub struct GetSessionRequest {
     pub persona_id: ::uuid::Uuid,
     /// The caller's name for the player.
     pub user_session_id: String,
-    /// The machine (scenario). Without it: the player's current one, or the persona's default one if the player has none.
+    /// The machine (scenario). Without it: to begin a session, the persona's default one; afterwards, the one that the player began last.
     pub machine_id: Option<::uuid::Uuid>,
 }
 
@@ -379,7 +379,7 @@ pub struct ResetSessionRequest {
     pub persona_id: ::uuid::Uuid,
     /// The caller's name for the player.
     pub user_session_id: String,
-    /// The machine (scenario). Without it: the player's current one, or the persona's default one if the player has none.
+    /// The machine (scenario). Without it: to begin a session, the persona's default one; afterwards, the one that the player began last.
     pub machine_id: Option<::uuid::Uuid>,
 }
 
@@ -449,7 +449,7 @@ pub struct GetHistoryRequest {
     pub persona_id: ::uuid::Uuid,
     /// The caller's name for the player.
     pub user_session_id: String,
-    /// The machine (scenario). Without it: the player's current one, or the persona's default one if the player has none.
+    /// The machine (scenario). Without it: to begin a session, the persona's default one; afterwards, the one that the player began last.
     pub machine_id: Option<::uuid::Uuid>,
 }
 
