@@ -238,6 +238,13 @@ pub enum Binding {
     },
 }
 
+impl Binding {
+    /// Whether it comes out of an exchange of this operation.
+    pub fn is_produced_by(&self, operation: usize) -> bool {
+        matches!(self, Binding::Resource { producer, .. } if producer.operation == operation)
+    }
+}
+
 /// Which resource a binding means.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

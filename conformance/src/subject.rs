@@ -182,6 +182,19 @@ impl Subject {
         })
     }
 
+    /// Whether a documented answer has a property of this name that is nobody's secret: names are short, and what is a key in
+    /// one place is a word in another.
+    pub fn is_plain_name(&self, operation: usize, response: usize, name: &str) -> bool {
+        let mut names = BTreeSet::new();
+        let plain =
+            |property: &Value| property.is_object() && property.get("x-secret").is_none() && !is_secret(property);
+        let media = &self.operation(operation).responses[response].media;
+        for schema in media.iter().filter_map(|media| media.schema.as_ref()) {
+            property_names(&self.contract.standalone(schema, Direction::Response), &plain, &mut names);
+        }
+        names.contains(name)
+    }
+
     /// The generator of a part of a request.
     pub fn part_generator(&self, operation: usize, part: &Part, media: usize) -> Option<&Generator> {
         match part {
