@@ -114,6 +114,8 @@ pub enum BadCredentialSource {
         /// How.
         how: Alteration,
     },
+    /// None of this scheme, where others are needed beside it.
+    Absent,
     /// A value from a principal's login answer that is no access credential, such as its refresh token.
     FromLogin {
         /// The principal.
@@ -234,6 +236,13 @@ pub enum Binding {
         /// JSON Pointer in the login answer.
         pointer: String,
     },
+}
+
+impl Binding {
+    /// Whether it comes out of an exchange of this operation.
+    pub fn is_produced_by(&self, operation: usize) -> bool {
+        matches!(self, Binding::Resource { producer, .. } if producer.operation == operation)
+    }
 }
 
 /// Which resource a binding means.

@@ -98,6 +98,40 @@ impl Exchange {
     }
 }
 
+/// One server-sent event (WHATWG HTML, "Server-sent events").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    /// The `event` field; empty if there is none.
+    pub name: String,
+    /// The `data` fields, joined by line feeds.
+    pub data: String,
+}
+
+/// The events of a whole `text/event-stream`. An event without data is none, and neither is one that no empty line ends.
+pub fn events(body: &[u8]) -> Vec<Event> {
+    let text = String::from_utf8_lossy(body).replace("\r\n", "\n").replace('\r', "\n");
+    let mut events = Vec::new();
+    let (mut name, mut data) = (String::new(), Vec::new());
+    for line in text.strip_prefix('\u{feff}').unwrap_or(&text).split_inclusive('\n') {
+        let Some(line) = line.strip_suffix('\n') else { break };
+        if line.is_empty() {
+            let name = std::mem::take(&mut name);
+            if !data.is_empty() {
+                events.push(Event { name, data: std::mem::take(&mut data).join("\n") });
+            }
+            continue;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => name = value.to_owned(),
+            "data" => data.push(value.to_owned()),
+            _ => {}
+        }
+    }
+    events
+}
+
 impl Response {
     /// The media type without parameters, lower case.
     pub fn media_type(&self) -> Option<String> {

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trueline_spec::Contract;
+use trueline_spec::contract::{Operation, SecurityRequirement};
 
 /// A profile file (TOML). Unknown keys are errors.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +54,9 @@ pub struct Principal {
     /// How to get a credential.
     #[serde(default)]
     pub login: Option<Login>,
+    /// Credentials of further schemes, for operations that need several together, by scheme.
+    #[serde(default)]
+    pub credentials: IndexMap<String, String>,
     /// Principals of one group see the same resources with the same rights; the harness takes turns among them. The
     /// principal's own name if absent.
     #[serde(default)]
@@ -207,6 +211,9 @@ impl Profile {
         for (name, principal) in &self.principals {
             let place = |key: &str| format!("principals.{name}.{key}");
             known(place("scheme"), "security scheme", &principal.scheme, &schemes);
+            for scheme in principal.credentials.keys() {
+                known(place("credentials"), "security scheme", scheme, &schemes);
+            }
             if let Some(login) = &principal.login {
                 known(place("login.operation"), "operation", &login.operation, &operations);
             }
@@ -247,6 +254,19 @@ impl Principal {
     /// The group, or the principal's own name.
     pub fn group<'a>(&'a self, name: &'a str) -> &'a str {
         self.group.as_deref().unwrap_or(name)
+    }
+
+    /// Whether it has a credential of this scheme.
+    pub fn holds(&self, scheme: &str) -> bool {
+        self.scheme == scheme || self.credentials.contains_key(scheme)
+    }
+
+    /// The first alternative of an operation's security that its credentials satisfy, that of its own scheme among them.
+    pub fn opens<'o>(&self, operation: &'o Operation) -> Option<&'o SecurityRequirement> {
+        operation.security.iter().find(|alternative| {
+            alternative.schemes.contains_key(&self.scheme)
+                && alternative.schemes.keys().all(|scheme| self.holds(scheme))
+        })
     }
 }
 

@@ -151,6 +151,12 @@ impl Subject {
         })
     }
 
+    /// Whether some operation has a parameter of this name that must not be shown (`format: password`).
+    pub fn is_secret_parameter(&self, name: &str) -> bool {
+        let mut parameters = self.contract.operations.iter().flat_map(|operation| &operation.parameters);
+        parameters.any(|one| one.name == name && is_secret(&self.contract.resolve(&one.schema).value))
+    }
+
     /// Names of properties that only the answer which creates them may show (`x-secret: shown-once`).
     pub fn shown_once_names(&self) -> &BTreeSet<String> {
         self.shown_once_names.get_or_init(|| {
@@ -174,6 +180,19 @@ impl Subject {
             }
             names
         })
+    }
+
+    /// Whether a documented answer has a property of this name that is nobody's secret: names are short, and what is a key in
+    /// one place is a word in another.
+    pub fn is_plain_name(&self, operation: usize, response: usize, name: &str) -> bool {
+        let mut names = BTreeSet::new();
+        let plain =
+            |property: &Value| property.is_object() && property.get("x-secret").is_none() && !is_secret(property);
+        let media = &self.operation(operation).responses[response].media;
+        for schema in media.iter().filter_map(|media| media.schema.as_ref()) {
+            property_names(&self.contract.standalone(schema, Direction::Response), &plain, &mut names);
+        }
+        names.contains(name)
     }
 
     /// The generator of a part of a request.
@@ -230,11 +249,7 @@ impl Subject {
             .rate_limits
             .iter()
             .filter_map(|name| Some((name.clone(), self.contract.rate_class(name)?)))
-            .filter(|(_, class)| match class.when.as_deref() {
-                None => true,
-                Some("none") => scheme.is_none(),
-                Some(needed) => scheme == Some(needed),
-            })
+            .filter(|(_, class)| class.when.counts(scheme))
             .collect()
     }
 

@@ -145,6 +145,11 @@ impl Schemes {
         self.0 & other.0 == other.0
     }
 
+    /// Whether any scheme is in both.
+    pub const fn meets(self, other: Schemes) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Whether there is none.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -218,6 +223,8 @@ pub enum When {
     Anonymous,
     /// Those whose credential is of one of these schemes.
     Scheme(Schemes),
+    /// Those of either kind.
+    AnonymousOr(Schemes),
 }
 
 /// A budget over a long window.
@@ -558,6 +565,11 @@ impl Operation {
     /// Whether credentials of these schemes open this operation.
     pub fn admits(&self, schemes: Schemes) -> bool {
         self.security.iter().any(|alternative| !alternative.is_empty() && schemes.contains(*alternative))
+    }
+
+    /// Whether credentials of these schemes are at least a part of what opens this operation.
+    pub fn knows(&self, schemes: Schemes) -> bool {
+        self.security.iter().any(|alternative| alternative.meets(schemes))
     }
 
     /// Whether the document lists this answer for the operation.

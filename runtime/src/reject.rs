@@ -130,6 +130,8 @@ pub struct Refusal<'a> {
 pub enum Why {
     /// No credential.
     Unauthenticated,
+    /// A good credential, where another one is needed beside it.
+    Incomplete,
     /// A good credential of the wrong kind.
     WrongScheme,
     /// A scope is missing.
@@ -156,6 +158,7 @@ impl Why {
         };
         match self {
             Why::Unauthenticated => "Authentication is required.".into(),
+            Why::Incomplete => "Another credential is needed beside this one.".into(),
             Why::WrongScheme => "This kind of credential is not good for this operation.".into(),
             Why::Forbidden => match missing_scope(refusal) {
                 Some(scope) => format!("The credential lacks the scope {scope}.").into(),

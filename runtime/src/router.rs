@@ -394,6 +394,10 @@ impl<G: Gate> Table<G> {
             granted_scopes: identity.scopes.listed(),
             ..Refusal::default()
         };
+        if !operation.admits(identity.schemes) && operation.knows(identity.schemes) {
+            let answer = operation.refusals.unauthenticated;
+            return Err(Refused::Answered(self.refuse(operation, answer, Why::Incomplete, &refusal)));
+        }
         if !operation.admits(identity.schemes) && !operation.admits_anonymous() {
             let answer = operation.refusals.wrong_scheme.or(operation.refusals.unauthenticated);
             return Err(Refused::Answered(self.refuse(operation, answer, Why::WrongScheme, &refusal)));
@@ -460,12 +464,14 @@ impl<G: Gate> Table<G> {
         count: bool,
     ) {
         for class in classes {
+            // One of two credentials that are needed together is enough to know whose counter it is.
             let good =
-                identity.filter(|identity| call.operation.is_none_or(|operation| operation.admits(identity.schemes)));
+                identity.filter(|identity| call.operation.is_none_or(|operation| operation.knows(identity.schemes)));
             let counts = match class.when {
                 When::Always => call.operation.is_some(),
                 When::Anonymous => good.is_none(),
-                When::Scheme(scheme) => good.is_some_and(|identity| identity.schemes.contains(scheme)),
+                When::Scheme(schemes) => good.is_some_and(|identity| identity.schemes.meets(schemes)),
+                When::AnonymousOr(schemes) => good.is_none_or(|identity| identity.schemes.meets(schemes)),
             };
             if !counts {
                 continue;

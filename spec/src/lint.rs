@@ -634,14 +634,10 @@ impl<'c> Lint<'c> {
             if !contract.operations.iter().any(|operation| operation.rate_limits.contains(name)) {
                 self.warn(&at, format!("no operation counts for the rate class `{name}`"));
             }
-            match class.when.as_deref() {
-                Some("none") | None => {}
-                Some(scheme) if contract.security_schemes.contains_key(scheme) => {}
-                Some(scheme) => {
-                    let help =
-                        did_you_mean(scheme, contract.security_schemes.keys().map(String::as_str).chain(["none"]));
-                    self.error(&at.join("when"), format!("there is no security scheme `{scheme}`")).help = help;
-                }
+            let unknown = |scheme: &&String| *scheme != "none" && !contract.security_schemes.contains_key(*scheme);
+            for scheme in class.when.0.iter().filter(unknown) {
+                let help = did_you_mean(scheme, contract.security_schemes.keys().map(String::as_str).chain(["none"]));
+                self.error(&at.join("when"), format!("there is no security scheme `{scheme}`")).help = help;
             }
         }
         for name in vocabulary.quotas.keys() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// `x-contract`, on the root object: the promises that hold for the whole API.
@@ -281,14 +281,19 @@ pub struct RateClass {
     pub window: Window,
     /// What one counter belongs to.
     pub per: Per,
-    /// The security scheme that puts a request in this class; `none` for requests without a good credential; absent:
-    /// every request of the operations that name the class.
+    /// The security scheme (or a list of them) that puts a request in this class; `none` for requests without a good
+    /// credential; absent: every request of the operations that name the class.
     #[serde(default)]
-    pub when: Option<String>,
+    pub when: When,
     /// Where this class is known from.
     #[serde(default)]
     pub x_provenance: Option<Provenance>,
 }
+
+/// Which requests a rate class counts: those with a good credential of one of these schemes, `none` standing for those
+/// without any. Empty: all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct When(pub Vec<String>);
 
 /// A span of time, written `90s`, `1m` or `1h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -420,6 +425,20 @@ pub struct Credential {
     /// How long it is good for.
     #[serde(default)]
     pub lifetime: Option<Window>,
+    /// When it is found out whether it is good.
+    #[serde(default)]
+    pub judged: Judged,
+}
+
+/// When it is found out whether a credential is good. That it is there at all is always the `authenticate` step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judged {
+    /// In the `authenticate` step.
+    #[default]
+    AtOnce,
+    /// When it is used, after the whole request was judged: it belongs to a third party, who alone knows it.
+    OnUse,
 }
 
 /// How a credential is made.
@@ -606,6 +625,18 @@ impl Answer {
     }
 }
 
+impl When {
+    /// Whether a request counts whose good credential is of this scheme; of none if it has no good one.
+    pub fn counts(&self, scheme: Option<&str>) -> bool {
+        self.0.is_empty() || self.0.iter().any(|one| one == scheme.unwrap_or("none"))
+    }
+
+    /// Whether requests without a good credential count, and not only because all do.
+    pub fn names_nobody(&self) -> bool {
+        self.0.iter().any(|one| one == "none")
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -654,6 +685,53 @@ impl JsonSchema for Answer {
         schemars::json_schema!({
             "description": "A key of error-codes, or a status where the dialect has no codes.",
             "anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 400, "maximum": 599}]
+        })
+    }
+}
+
+impl Serialize for When {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => serializer.serialize_str(one),
+            several => several.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for When {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WhenVisitor;
+        impl<'de> Visitor<'de> for WhenVisitor {
+            type Value = When;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a security scheme, `none`, or a list of them")
+            }
+            fn visit_str<E: de::Error>(self, one: &str) -> Result<When, E> {
+                Ok(When(vec![one.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<When, A::Error> {
+                let mut when = When::default();
+                while let Some(one) = list.next_element()? {
+                    when.0.push(one);
+                }
+                Ok(when)
+            }
+        }
+        deserializer.deserialize_any(WhenVisitor)
+    }
+}
+
+impl JsonSchema for When {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "When".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "The name of a security scheme, `none` for no good credential, or a list of them.",
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
+            ]
         })
     }
 }

@@ -2,6 +2,7 @@
 //! faults around it.
 
 pub mod faults;
+pub mod foilengine;
 
 use std::net::SocketAddr;
 use std::time::Duration;

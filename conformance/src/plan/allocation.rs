@@ -62,7 +62,9 @@ impl<'a> Allocator<'a> {
         let callers = self.alternatives(call);
         let addresses: Vec<Option<IpAddr>> = match (&call.caller, call.from) {
             (_, Some(fixed)) => vec![Some(fixed)],
-            (Caller::Principal(_), None) => vec![self.addresses().first().copied()],
+            (Caller::Principal(name), None) if !self.counts_by_address(operation, name) => {
+                vec![self.addresses().first().copied()]
+            }
             _ if self.addresses().is_empty() => vec![None],
             _ => self.addresses().iter().copied().map(Some).collect(),
         };
@@ -94,6 +96,12 @@ impl<'a> Allocator<'a> {
         }
     }
 
+    fn counts_by_address(&self, operation: &Operation, name: &str) -> bool {
+        let scheme = self.planner.principal(name).map(|one| one.scheme.as_str());
+        let classes = self.planner.subject.classes_of(operation, scheme);
+        classes.iter().any(|(_, class)| matches!(class.per, Per::Ip))
+    }
+
     fn addresses(&self) -> &'a [IpAddr] {
         // The last one is kept for exhausting the anonymous class.
         self.planner.profile.addresses.split_last().map_or(&[], |(_, rest)| rest)
@@ -108,7 +116,10 @@ impl<'a> Allocator<'a> {
         }
         let group = principal.group(name);
         let members = self.planner.free_principals().filter(|(other, one)| {
-            one.scheme == principal.scheme && one.group(other) == group && one.denied == principal.denied
+            one.scheme == principal.scheme
+                && one.group(other) == group
+                && one.denied == principal.denied
+                && principal.credentials.keys().all(|scheme| one.holds(scheme))
         });
         let mut members: Vec<Option<String>> = members.map(|(other, _)| Some(other.to_owned())).collect();
         if members.is_empty() {

@@ -48,6 +48,7 @@ impl Planner<'_> {
                 *value = ArgumentValue::Bound(binding);
             }
         }
+        let own = call.operation;
         let mut from_login = false;
         if let Some(CallBody::Value { value: Value::Object(members), bindings, .. }) = &mut call.body {
             let mut bind = |pointer: String, binding: Binding| {
@@ -63,6 +64,9 @@ impl Planner<'_> {
                     self.profile_value(&principal, name)
                         .or_else(|| from_link.body.get(name).cloned())
                         .or_else(|| self.named_producer(name, &principal, &instance))
+                        // What an operation itself brings into the world, such as a name of the caller's choice that its
+                        // answer repeats, does not come from an earlier call of it.
+                        .filter(|binding| !binding.is_produced_by(own))
                 };
                 match value {
                     Value::String(_) => {

@@ -53,12 +53,19 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
         planner.operations().filter(|(_, operation)| counted(operation)).collect();
     operations.sort_by_key(|(_, operation)| rank(operation));
 
-    if class.when.as_deref() == Some("none") {
+    if class.when.names_nobody() {
         return anonymous(planner, name, limit, window, wait, &operations);
     }
+    // Whose address is used up, cannot be anybody's that has more to do.
+    let addresses = planner.profile.addresses.split_last();
+    let address = match class.per {
+        Per::Ip => Some(*addresses?.0),
+        _ => None,
+    };
     let mut reserved = planner
         .reserved(Purpose::Limits)
-        .filter(|(_, one)| class.when.as_ref().is_none_or(|scheme| *scheme == one.scheme));
+        .filter(|(_, one)| class.when.counts(Some(&one.scheme)))
+        .filter(|(_, one)| operations.iter().any(|(_, operation)| planner.accepts(operation, one)));
     // Using up a class that counts per resource leaves marks on the caller's own counters: that is another caller's part.
     let (who, principal) = match &class.per {
         Per::Path(_) => reserved.last(),
@@ -70,6 +77,7 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
     let (index, _) = operations.iter().copied().find(|(_, operation)| repeatable(operation))?;
     let mut probe = planner.plain_call(index, &caller)?;
     reserve(&mut probe, RESERVED);
+    probe.from = address;
     let mut isolated = Vec::new();
     // Those that nobody else uses first: their counters are sure to have room.
     let others = || {
@@ -82,7 +90,14 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
             reserve(&mut other, RESERVED + 1);
             isolated.push(other);
         }
-        Per::User | Per::Credential | Per::Organization | Per::Ip => {
+        Per::Ip => {
+            isolated.extend(
+                addresses
+                    .and_then(|(_, others)| others.first())
+                    .map(|other| Call { from: Some(*other), ..probe.clone() }),
+            );
+        }
+        Per::User | Per::Credential | Per::Organization => {
             for (other, one) in others() {
                 let separate = match &class.per {
                     Per::Organization => one.group(other) != principal.group(who),
@@ -110,6 +125,7 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
                 planner.harmless_call(*other, &caller)?
             };
             reserve(&mut call, RESERVED);
+            call.from = address;
             call.expect = Expect::Refused { statuses: vec![429], codes: Vec::new() };
             if let Caller::FreshSession(name) = &call.caller {
                 call.caller = Caller::Principal(name.clone());

@@ -217,21 +217,18 @@ impl<'a> Planner<'a> {
         principals.filter(move |(_, one)| one.reserved_for == Some(purpose)).map(|(name, one)| (name.as_str(), one))
     }
 
-    /// Whether a principal's one credential satisfies an operation.
+    /// Whether a principal's credentials satisfy an operation.
     pub fn accepts(&self, operation: &Operation, principal: &Principal) -> bool {
-        operation
-            .security
-            .iter()
-            .any(|alternative| alternative.schemes.len() == 1 && alternative.schemes.contains_key(&principal.scheme))
+        principal.opens(operation).is_some()
     }
 
-    /// Those who may call an operation with success: the first principal of the first group of each accepted scheme, or
+    /// Those who may call an operation with success: the first principal of the first group of each accepted scheme, and
     /// nobody in particular if no credential is needed.
     pub fn callers(&self, operation: &Operation) -> Vec<Caller> {
-        if !operation.is_secured() {
-            return vec![Caller::Anonymous];
-        }
         let mut callers: Vec<(&str, Caller)> = Vec::new();
+        if !operation.is_secured() {
+            callers.push(("", Caller::Anonymous));
+        }
         for (name, principal) in self.free_principals() {
             let usable = self.accepts(operation, principal)
                 && !principal.denied.contains(&operation.id)

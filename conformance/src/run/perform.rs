@@ -7,7 +7,7 @@ use base64::Engine;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
-use trueline_spec::contract::{ParameterPlace, PathPiece, SecurityKind};
+use trueline_spec::contract::{Operation, ParameterPlace, PathPiece, SecurityKind};
 
 use super::Run;
 use super::bindings::CaseContext;
@@ -217,6 +217,7 @@ impl Run {
     }
 
     async fn authenticate(&self, call: &Call, context: &CaseContext, request: &mut Request) -> Result<(), String> {
+        let operation = self.subject.operation(call.operation);
         let (scheme, credential, verbatim) = match &call.caller {
             Caller::Anonymous => return Ok(()),
             Caller::Principal(name) | Caller::FreshSession(name) => {
@@ -226,23 +227,73 @@ impl Run {
                 };
                 let principal = self.profile.principals.get(name);
                 let scheme = principal.map(|one| one.scheme.clone()).unwrap_or_default();
-                (scheme, session.credential.clone(), false)
+                let needed = principal.and_then(|one| Some((one, one.opens(operation)?)));
+                for (other, credential) in needed.iter().flat_map(|(one, needed)| {
+                    one.credentials.iter().filter(|(other, _)| **other != scheme && needed.schemes.contains_key(*other))
+                }) {
+                    self.attach(other, credential, false, request)?;
+                }
+                (scheme, Some(session.credential.clone()), false)
             }
-            Caller::Bad { scheme, credential } => match credential {
-                BadCredentialSource::Literal(text) => (scheme.clone(), text.clone(), false),
-                BadCredentialSource::Verbatim(text) => (scheme.clone(), text.clone(), true),
-                BadCredentialSource::Altered { principal, how } => {
-                    (scheme.clone(), alter(&self.session(principal).await?.credential, *how), false)
-                }
-                BadCredentialSource::FromLogin { principal, pointer } => {
-                    let session = self.session(principal).await?;
-                    let value = session.answer.pointer(pointer).and_then(Value::as_str);
-                    let value = value.ok_or_else(|| format!("the login of `{principal}` gave nothing at {pointer}"))?;
-                    (scheme.clone(), value.to_owned(), false)
-                }
-            },
+            Caller::Bad { scheme, credential } => {
+                self.attach_companions(operation, scheme, request).await?;
+                let (credential, verbatim) = match credential {
+                    BadCredentialSource::Absent => (None, false),
+                    BadCredentialSource::Literal(text) => (Some(text.clone()), false),
+                    BadCredentialSource::Verbatim(text) => (Some(text.clone()), true),
+                    BadCredentialSource::Altered { principal, how } => {
+                        (Some(alter(&self.good_credential(principal, scheme).await?, *how)), false)
+                    }
+                    BadCredentialSource::FromLogin { principal, pointer } => {
+                        let session = self.session(principal).await?;
+                        let value = session.answer.pointer(pointer).and_then(Value::as_str);
+                        let value =
+                            value.ok_or_else(|| format!("the login of `{principal}` gave nothing at {pointer}"))?;
+                        (Some(value.to_owned()), false)
+                    }
+                };
+                (scheme.clone(), credential, verbatim)
+            }
         };
-        let declared = self.subject.contract.security_schemes.get(&scheme);
+        match credential {
+            Some(credential) => self.attach(&scheme, &credential, verbatim, request),
+            None => Ok(()),
+        }
+    }
+
+    /// A principal's good credential of one of its schemes.
+    async fn good_credential(&self, principal: &str, scheme: &str) -> Result<String, String> {
+        let further = self.profile.principals.get(principal).and_then(|one| one.credentials.get(scheme));
+        match further {
+            Some(credential) => Ok(credential.clone()),
+            None => Ok(self.session(principal).await?.credential.clone()),
+        }
+    }
+
+    /// Good credentials of the schemes that are needed together with this one, so that only this one can be at fault.
+    async fn attach_companions(
+        &self,
+        operation: &Operation,
+        scheme: &str,
+        request: &mut Request,
+    ) -> Result<(), String> {
+        let together = |one: &&trueline_spec::contract::SecurityRequirement| {
+            one.schemes.len() > 1 && one.schemes.contains_key(scheme)
+        };
+        let Some(needed) = operation.security.iter().find(together) else { return Ok(()) };
+        let planner = self.planner();
+        let holder = planner.free_principals().find(|(_, one)| needed.schemes.keys().all(|other| one.holds(other)));
+        let (name, _) = holder.ok_or("no principal has every credential that is needed together")?;
+        for other in needed.schemes.keys().filter(|other| *other != scheme) {
+            let credential = self.good_credential(name, other).await?;
+            self.attach(other, &credential, false, request)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a credential where its scheme says.
+    fn attach(&self, scheme: &str, credential: &str, verbatim: bool, request: &mut Request) -> Result<(), String> {
+        let declared = self.subject.contract.security_schemes.get(scheme);
         let kind = &declared.ok_or_else(|| format!("the contract has no security scheme `{scheme}`"))?.kind;
         // Latin-1, because that is what arrives when a client sends bytes that are no ASCII.
         let value = |text: &str| {
@@ -251,11 +302,11 @@ impl Run {
         };
         match kind {
             _ if verbatim && !matches!(kind, SecurityKind::ApiKey { .. }) => {
-                request.headers.push((AUTHORIZATION, value(&credential)?));
+                request.headers.push((AUTHORIZATION, value(credential)?));
             }
             SecurityKind::Http { scheme, .. } if scheme == "basic" => {
-                let encoded = base64::engine::general_purpose::STANDARD.encode(&credential);
-                let text = if credential.contains(':') { encoded } else { credential };
+                let encoded = base64::engine::general_purpose::STANDARD.encode(credential);
+                let text = if credential.contains(':') { encoded } else { credential.to_owned() };
                 request.headers.push((AUTHORIZATION, value(&format!("Basic {text}"))?));
             }
             SecurityKind::Http { scheme, .. } if scheme != "bearer" => {
@@ -267,12 +318,12 @@ impl Run {
             SecurityKind::ApiKey { place: ParameterPlace::Query, name } => {
                 let encode = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
                 let separator = if request.path.contains('?') { '&' } else { '?' };
-                request.path = format!("{}{separator}{}={}", request.path, encode(name), encode(&credential));
+                request.path = format!("{}{separator}{}={}", request.path, encode(name), encode(credential));
             }
             SecurityKind::ApiKey { place: ParameterPlace::Cookie, name } => {
                 request.headers.push((COOKIE, value(&format!("{name}={credential}"))?));
             }
-            SecurityKind::ApiKey { name, .. } => request.headers.push((header_name(name)?, value(&credential)?)),
+            SecurityKind::ApiKey { name, .. } => request.headers.push((header_name(name)?, value(credential)?)),
             SecurityKind::MutualTls => return Err("client certificates are not supported".to_owned()),
         }
         Ok(())

@@ -11,6 +11,7 @@ use figment::providers::{Env, Format as _, Serialized, Toml};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use trueline_runtime::contract::Contract;
 
 use super::tokens::{CredentialError, PasswordCost, Secret, random};
 
@@ -73,6 +74,13 @@ pub struct Auth {
     pub jwt_secret_file: Option<PathBuf>,
     /// Cost of one password hash.
     pub password: PasswordCost,
+    /// Address of the identity provider's keys (JWKS), for contracts whose tokens an outside provider issues; without it
+    /// a local issuer for development takes its place.
+    pub jwks_url: Option<String>,
+    /// What `iss` in its tokens must be.
+    pub issuer: Option<String>,
+    /// What `aud` in its tokens must hold.
+    pub audience: Option<String>,
 }
 
 /// Settings of the language model.
@@ -243,6 +251,9 @@ impl Config {
         if self.auth.jwt_secret.is_some() && self.auth.jwt_secret_file.is_some() {
             return Err(ConfigError::Setting("auth.jwt-secret and auth.jwt-secret-file exclude each other".to_owned()));
         }
+        if self.auth.jwks_url.is_none() && (self.auth.issuer.is_some() || self.auth.audience.is_some()) {
+            return Err(ConfigError::Setting("auth.issuer and auth.audience go with auth.jwks-url".to_owned()));
+        }
         if self.model.key.is_some() && self.model.key_file.is_some() {
             return Err(ConfigError::Setting("model.key and model.key-file exclude each other".to_owned()));
         }
@@ -339,6 +350,24 @@ const TOP_LEVEL: &[&str] = &[
     "ingest",
     "log",
 ];
+
+/// Refuses limits for classes that the contract does not have: a mistyped name would otherwise go unnoticed.
+///
+/// # Errors
+/// [`ConfigError::Setting`] names the class and the nearest known one.
+pub fn check_limits(limits: &BTreeMap<String, u64>, contract: &Contract) -> Result<(), ConfigError> {
+    let classes = || contract.rate_limits.iter().flat_map(|limits| limits.classes).map(|class| class.name);
+    match limits.keys().find(|name| !classes().any(|class| class == name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let hint = match nearest(name, classes()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}", classes().collect::<Vec<_>>().join(", ")),
+            };
+            Err(ConfigError::Setting(format!("limits: unknown rate class `{name}`; {hint}")))
+        }
+    }
+}
 
 /// The file behind a database URL; none for a database in memory or on another machine.
 fn database_file(url: &str) -> Option<PathBuf> {

@@ -4,16 +4,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use http::{Request, header};
 use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
+use trueline_runtime::sse::Decoder;
 
 use super::outbound::{Outbound, OutboundError};
 use super::search;
-use super::tokens::Secret;
+use super::tokens::{Secret, api_key_digest, derived};
 
 /// Answers are text of a few thousand tokens; more than this is not an answer.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -48,9 +50,31 @@ pub struct Passage {
     pub text: String,
 }
 
+/// What an answer is for. A real model learns it from the instructions; the embedded one has only this to go by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be read by whoever asked: drawn from the passages.
+    #[default]
+    Answer,
+    /// To pick one of the passages: its number, from 1; `0` for none, `?` where it cannot be told.
+    Choose,
+    /// To be said by a character: the passages are stage directions.
+    Play,
+    /// To stand for the history in a few sentences.
+    Summarize,
+    /// To say in a few words what the history tells of the message.
+    Extract,
+    /// To stand in an editor: the message, better written.
+    Write,
+}
+
 /// A question to a model.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
+    /// What the answer is for.
+    pub purpose: Purpose,
+    /// The asker's own key for the provider; none asks with the provider's configured key.
+    pub key: Option<Secret>,
     /// The model's name as the caller knows it.
     pub model: String,
     /// Sampling temperature, 0 to 2.
@@ -96,6 +120,23 @@ pub enum ModelError {
 pub trait ModelProvider: Send + Sync + 'static {
     /// Answers one question.
     fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Completion, ModelError>>;
+
+    /// Answers one question piece by piece, as the words come. By default the whole answer, cut into words.
+    fn stream<'a>(&'a self, question: &'a Question) -> BoxStream<'a, Result<String, ModelError>> {
+        let pieces = self.answer(question).map(|answer| match answer {
+            Ok(answer) => answer.text.split_inclusive(' ').map(|word| Ok(word.to_owned())).collect(),
+            Err(error) => vec![Err(error)],
+        });
+        Box::pin(pieces.map(futures::stream::iter).into_stream().flatten())
+    }
+}
+
+impl ModelError {
+    /// Whether the provider refused the key that the question came with.
+    #[must_use]
+    pub fn is_bad_key(&self) -> bool {
+        matches!(self, Self::Refused(401 | 403))
+    }
 }
 
 /// Answers by quoting: the sentences of the passages that share most words with the question, in the order of the
@@ -105,7 +146,14 @@ pub struct Embedded;
 
 impl ModelProvider for Embedded {
     fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Completion, ModelError>> {
-        let text = extract(question);
+        let text = match question.purpose {
+            Purpose::Answer => extract(question),
+            Purpose::Choose => choose(question),
+            Purpose::Play => shorten(&play(question), question.max_tokens),
+            Purpose::Summarize => shorten(&summarize(question), question.max_tokens),
+            Purpose::Extract => shorten(&look_up(question), question.max_tokens),
+            Purpose::Write => shorten(&write(question), question.max_tokens),
+        };
         let asked: u64 = question.passages.iter().map(|passage| tokens(&passage.text)).sum::<u64>()
             + question.history.iter().map(|turn| tokens(&turn.text)).sum::<u64>()
             + tokens(&question.instructions)
@@ -113,6 +161,106 @@ impl ModelProvider for Embedded {
         let total = asked + tokens(&text);
         Box::pin(async move { Ok(Completion { text, tokens: total }) })
     }
+}
+
+/// Keys that this installation makes for its embedded model, so that those who bring a key of their own can be tried out
+/// without any provider: `sk-local-<name>-<proof>`. The proof is computed, so no key has to be kept anywhere.
+#[derive(Clone, Debug)]
+pub struct LocalKeys(Secret);
+
+impl LocalKeys {
+    /// The name whose key is good, and whose questions fail as if the provider were down.
+    pub const OUTAGE: &str = "outage";
+
+    /// Keys that holders of the secret can make and check.
+    #[must_use]
+    pub fn new(secret: Secret) -> Self {
+        Self(secret)
+    }
+
+    /// The key of this name, of letters and digits.
+    #[must_use]
+    pub fn key(&self, name: &str) -> Secret {
+        Secret::new(format!("sk-local-{name}-{}", derived(&self.0, &format!("local model key {name}"))))
+    }
+
+    /// The name of a key, if it is one of ours.
+    fn name<'k>(&self, key: &'k Secret) -> Option<&'k str> {
+        let (name, _) = key.reveal().strip_prefix("sk-local-")?.split_once('-')?;
+        // Compared by digest, so that the time tells nothing of how much was right.
+        (api_key_digest(self.key(name).reveal()) == api_key_digest(key.reveal())).then_some(name)
+    }
+}
+
+/// The embedded provider for those who bring their own keys: takes [`LocalKeys`] and refuses others as a provider would.
+#[derive(Clone, Debug)]
+pub struct EmbeddedWithKeys(pub LocalKeys);
+
+impl ModelProvider for EmbeddedWithKeys {
+    fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Completion, ModelError>> {
+        match question.key.as_ref().map(|key| self.0.name(key)) {
+            None => Embedded.answer(question),
+            Some(None) => Box::pin(async { Err(ModelError::Refused(401)) }),
+            Some(Some(LocalKeys::OUTAGE)) => Box::pin(async { Err(ModelError::Refused(503)) }),
+            Some(Some(_)) => Embedded.answer(question),
+        }
+    }
+}
+
+/// Words of the message that an option must share to be chosen, as a part of all. Half of a third of them is a match by
+/// chance; a sentence that says what the option asks for shares more.
+const CHOSEN_FROM: f64 = 0.15;
+
+/// A message of so few words that none of the options tells may be asked about.
+const TERSE: usize = 2;
+
+fn choose(question: &Question) -> String {
+    let score = |passage: &Passage| search::similarity(&question.message, &passage.text);
+    let best = question.passages.iter().map(score).enumerate().fold((0, 0.0), |best, (index, score)| {
+        // The first of equals wins: options come in the order of their priority.
+        if score > best.1 { (index + 1, score) } else { best }
+    });
+    match best {
+        (number, score) if score >= CHOSEN_FROM => number.to_string(),
+        _ if question.message.split_whitespace().count() <= TERSE => "?".to_owned(),
+        _ => "0".to_owned(),
+    }
+}
+
+fn play(question: &Question) -> String {
+    let line = question.passages.iter().rev().find_map(|passage| sentences(&passage.text).next());
+    let line = line.map_or_else(|| "I hear you.".to_owned(), str::to_owned);
+    match question.passages.first() {
+        Some(character) => format!("{}: {line}", character.title),
+        None => line,
+    }
+}
+
+fn summarize(question: &Question) -> String {
+    let told = question.history.iter().filter(|turn| turn.speaker == Speaker::User);
+    told.filter_map(|turn| sentences(&turn.text).next()).collect::<Vec<_>>().join(" ")
+}
+
+fn look_up(question: &Question) -> String {
+    let told = question.history.iter().filter(|turn| turn.speaker == Speaker::User);
+    let ranked = told.flat_map(|turn| sentences(&turn.text)).fold(("", 0.0), |best, sentence| {
+        let score = search::similarity(&question.message, sentence);
+        if score > best.1 { (sentence, score) } else { best }
+    });
+    ranked.0.to_owned()
+}
+
+fn write(question: &Question) -> String {
+    let words = question.message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let sentences: Vec<String> = sentences(&words)
+        .map(|sentence| {
+            let mut letters = sentence.chars();
+            let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+            format!("{first}{}", letters.as_str())
+        })
+        .collect();
+    let text = sentences.join(" ");
+    if text.ends_with(['.', '!', '?', ':']) || text.is_empty() { text } else { format!("{text}.") }
 }
 
 fn extract(question: &Question) -> String {
@@ -224,22 +372,29 @@ impl OpenAi {
         Self { settings, outbound: Outbound::default() }
     }
 
-    async fn ask(&self, question: &Question) -> Result<Completion, ModelError> {
-        let body = json!({
+    fn request(&self, question: &Question, stream: bool) -> Result<Request<Full<Bytes>>, OutboundError> {
+        let mut body = json!({
             "model": self.settings.model.as_deref().unwrap_or(&question.model),
             "temperature": question.temperature,
             "max_tokens": question.max_tokens,
             "messages": messages(question),
         });
+        if stream {
+            body["stream"] = Value::Bool(true);
+        }
         let url = format!("{}/chat/completions", self.settings.base_url.trim_end_matches('/'));
         let mut request = Request::post(url).header(header::CONTENT_TYPE, "application/json");
-        if let Some(key) = &self.settings.key {
+        if let Some(key) = question.key.as_ref().or(self.settings.key.as_ref()) {
             let mut value = header::HeaderValue::from_str(&format!("Bearer {}", key.reveal()))
                 .map_err(|_| OutboundError::Address)?;
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
-        let request = request.body(Full::new(Bytes::from(body.to_string()))).map_err(|_| OutboundError::Address)?;
+        request.body(Full::new(Bytes::from(body.to_string()))).map_err(|_| OutboundError::Address)
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Completion, ModelError> {
+        let request = self.request(question, false)?;
         let answer = self.outbound.send(request, self.settings.timeout, MAX_ANSWER_BYTES).await?;
         if !answer.status.is_success() {
             return Err(ModelError::Refused(answer.status.as_u16()));
@@ -261,9 +416,54 @@ impl ModelProvider for OpenAi {
     fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Completion, ModelError>> {
         Box::pin(self.ask(question))
     }
+
+    /// Chat completions with `stream: true`: events whose data are pieces, until one that says `[DONE]`.
+    fn stream<'a>(&'a self, question: &'a Question) -> BoxStream<'a, Result<String, ModelError>> {
+        let opened = async move {
+            let request = self.request(question, true)?;
+            let (status, body) = self.outbound.open(request, self.settings.timeout, MAX_ANSWER_BYTES).await?;
+            match status.is_success() {
+                true => Ok(body),
+                false => Err(ModelError::Refused(status.as_u16())),
+            }
+        };
+        let pieces = opened.map_ok(|body| {
+            let mut decoder = Decoder::default();
+            let mut done = false;
+            // The end of the connection without `[DONE]` is not the end of the answer.
+            let body = body
+                .map_err(ModelError::from)
+                .chain(futures::stream::once(async { Err(ModelError::Unusable("the stream broke off")) }));
+            body.map_ok(move |bytes| decoder.push(&bytes))
+                .map_ok(|events| futures::stream::iter(events.into_iter().map(Ok::<_, ModelError>)))
+                .try_flatten()
+                .and_then(|event| std::future::ready(piece(&event.data)))
+                .take_while(move |piece| {
+                    let more = !done;
+                    done |= matches!(piece, Ok(None) | Err(_));
+                    std::future::ready(more && !matches!(piece, Ok(None)))
+                })
+                .try_filter_map(|piece| std::future::ready(Ok(piece.filter(|text| !text.is_empty()))))
+        });
+        Box::pin(pieces.try_flatten_stream())
+    }
+}
+
+/// The text in the data of one event; none at the end.
+fn piece(data: &str) -> Result<Option<String>, ModelError> {
+    if data.trim() == "[DONE]" {
+        return Ok(None);
+    }
+    let unusable = || ModelError::Unusable("an event is not the documented JSON");
+    let reply: StreamedReply = serde_json::from_str(data).map_err(|_| unusable())?;
+    let choice = reply.choices.into_iter().next();
+    Ok(Some(choice.and_then(|choice| choice.delta.content).unwrap_or_default()))
 }
 
 fn messages(question: &Question) -> Vec<Value> {
+    if question.purpose != Purpose::Answer {
+        return told(question);
+    }
     let mut system = question.instructions.clone();
     if !question.passages.is_empty() {
         system.push_str("\n\nPassages to answer from:\n");
@@ -286,6 +486,36 @@ fn messages(question: &Question) -> Vec<Value> {
     }
     messages.push(json!({"role": "user", "content": question.message}));
     messages
+}
+
+/// The messages of a question whose instructions say everything; the passages are numbered under them.
+fn told(question: &Question) -> Vec<Value> {
+    let mut system = question.instructions.clone();
+    for (number, passage) in question.passages.iter().enumerate() {
+        system.push_str(&format!("\n{}. {}: {}", number + 1, passage.title, passage.text));
+    }
+    let mut messages = vec![json!({"role": "system", "content": system.trim()})];
+    for turn in &question.history {
+        let role = match turn.speaker {
+            Speaker::User => "user",
+            Speaker::Assistant => "assistant",
+        };
+        messages.push(json!({"role": role, "content": turn.text}));
+    }
+    if !question.message.is_empty() {
+        messages.push(json!({"role": "user", "content": question.message}));
+    }
+    messages
+}
+
+#[derive(Deserialize)]
+struct StreamedReply {
+    choices: Vec<StreamedChoice>,
+}
+
+#[derive(Deserialize)]
+struct StreamedChoice {
+    delta: ReplyMessage,
 }
 
 #[derive(Deserialize)]

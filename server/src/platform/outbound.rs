@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::HttpsConnector;
@@ -92,6 +93,36 @@ impl Outbound {
             Ok(Answer { status: head.status, media_type, body: body.to_bytes(), location })
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(OutboundError::Timeout(timeout)))
+    }
+
+    /// Sends a request and gives its answer's body as it comes: `timeout` to the head and between two pieces, `max_bytes`
+    /// in all.
+    ///
+    /// # Errors
+    /// [`OutboundError`] when no head of an answer comes; in the body, when it breaks off. An error status is an answer.
+    pub async fn open(
+        &self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+        max_bytes: usize,
+    ) -> Result<(StatusCode, BoxStream<'static, Result<Bytes, OutboundError>>), OutboundError> {
+        let late = move |_| OutboundError::Timeout(timeout);
+        let head = tokio::time::timeout(timeout, self.0.request(request)).await.map_err(late)?;
+        let (head, body) = head.map_err(|error| OutboundError::Unreachable(error.into()))?.into_parts();
+        let pieces = futures::stream::try_unfold((body, 0), move |(mut body, mut length)| async move {
+            loop {
+                let frame = tokio::time::timeout(timeout, body.frame()).await.map_err(late)?;
+                let Some(frame) = frame else { return Ok(None) };
+                let frame = frame.map_err(|error| OutboundError::Unreachable(error.into()))?;
+                let Ok(data) = frame.into_data() else { continue };
+                length += data.len();
+                if length > max_bytes {
+                    return Err(OutboundError::TooLarge(max_bytes));
+                }
+                return Ok(Some((data, (body, length))));
+            }
+        });
+        Ok((head.status, Box::pin(pieces)))
     }
 
     /// Fetches a page from one of the allowed hosts, following redirects only to allowed hosts.

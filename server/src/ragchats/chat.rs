@@ -253,6 +253,7 @@ fn question(agent: &Agent, query: &QueryRequest, history: Vec<Turn>, sources: &[
         message: query.message.clone(),
         passages: sources.iter().map(|s| Passage { title: s.title.clone(), text: s.content.clone() }).collect(),
         general_knowledge: agent.allow_general_knowledge,
+        ..Question::default()
     }
 }
 

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 pub use self::access::{Principal, Role};
 use crate::platform::clock::Clock;
-use crate::platform::config::{Config, ConfigError, Provider, nearest};
+use crate::platform::config::{Config, ConfigError, Provider, check_limits};
 use crate::platform::ingest::{Extractor, PdfReader};
 use crate::platform::jobs::{Queue, Workers};
 use crate::platform::limiter::Limiter;
@@ -211,7 +211,7 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] says what is not usable.
     pub async fn build(self) -> Result<Service, BuildError> {
-        check_limits(&self.limits)?;
+        check_limits(&self.limits, &CONTRACT)?;
         let store = Store::open(&self.database, STEPS).await?;
         let secret = match self.secret {
             Some(secret) => secret,
@@ -270,20 +270,5 @@ impl Service {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.0.store
-    }
-}
-
-/// Refuses limits for classes that the contract does not have: a mistyped name would otherwise go unnoticed.
-fn check_limits(limits: &BTreeMap<String, u64>) -> Result<(), ConfigError> {
-    let classes = || CONTRACT.rate_limits.iter().flat_map(|limits| limits.classes).map(|class| class.name);
-    match limits.keys().find(|name| !classes().any(|class| class == name.as_str())) {
-        None => Ok(()),
-        Some(name) => {
-            let hint = match nearest(name, classes()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known: {}", classes().collect::<Vec<_>>().join(", ")),
-            };
-            Err(ConfigError::Setting(format!("limits: unknown rate class `{name}`; {hint}")))
-        }
     }
 }

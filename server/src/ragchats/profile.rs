@@ -1,6 +1,7 @@
 //! The demonstration as a conformance profile: who the harness may act as here, and how.
 
 use super::demo::{Demo, DemoUser};
+use crate::platform::profile::{Text, quoted};
 
 /// Addresses on the loopback interface that the harness sends from, so that counting by address can be looked at on one
 /// machine. The last one is for exhausting the limit of anonymous callers.
@@ -23,36 +24,22 @@ impl Demo {
     /// A profile (TOML) for `trueline check` against this service at `base_url`.
     #[must_use]
     pub fn profile(&self, base_url: &str) -> String {
-        let addresses: Vec<String> = ADDRESSES.map(|last| format!("127.0.0.{last}")).collect();
-        let mut text = String::from("# Made by `trueline-server demo-data`. Holds credentials of the demonstration.\n");
-        let mut line = |line: String| {
-            text.push_str(&line);
-            text.push('\n');
-        };
-        line("contract = \"ragchats\"".to_owned());
-        line(format!("base-url = {}", quoted(base_url)));
-        line(format!("addresses = [{}]", addresses.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ")));
+        let mut text = Text::new("ragchats", base_url, ADDRESSES);
         for (name, user) in &self.users {
-            line(String::new());
-            self.user(name, user).into_iter().for_each(&mut line);
+            text.line(String::new());
+            self.user(name, user).into_iter().for_each(|line| text.line(line));
         }
         let agent = self.organizations.get("a").map(|organization| organization.agent).unwrap_or_default();
-        line(String::new());
-        line("# A key of one agent: it can ask that agent, and nothing else.".to_owned());
-        line("[principals.agent-key]".to_owned());
-        line("scheme = \"agentApiKey\"".to_owned());
-        line(format!("credential = {}", quoted(&self.agent_keys.good)));
-        line(format!("values = {{ agentId = \"{agent}\" }}"));
-        for (scheme, kind, credential) in [
-            ("jwtAuth", "expired", &self.tokens.expired),
-            ("jwtAuth", "revoked", &self.tokens.unknown_session),
-            ("agentApiKey", "revoked", &self.agent_keys.revoked),
-        ] {
-            line(String::new());
-            line("[[bad-credentials]]".to_owned());
-            line(format!("scheme = \"{scheme}\"\nkind = \"{kind}\"\ncredential = {}", quoted(credential)));
-        }
-        text
+        text.line(String::new());
+        text.line("# A key of one agent: it can ask that agent, and nothing else.".to_owned());
+        text.line("[principals.agent-key]".to_owned());
+        text.line("scheme = \"agentApiKey\"".to_owned());
+        text.line(format!("credential = {}", quoted(&self.agent_keys.good)));
+        text.line(format!("values = {{ agentId = \"{agent}\" }}"));
+        text.bad("jwtAuth", "expired", &self.tokens.expired);
+        text.bad("jwtAuth", "revoked", &self.tokens.unknown_session);
+        text.bad("agentApiKey", "revoked", &self.agent_keys.revoked);
+        text.finish()
     }
 
     fn user(&self, name: &str, user: &DemoUser) -> Vec<String> {
@@ -84,19 +71,4 @@ impl Demo {
         lines.push("token = \"/access\"\nrefresh = \"/refresh\"".to_owned());
         lines
     }
-}
-
-/// A TOML basic string.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

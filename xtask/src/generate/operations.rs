@@ -321,21 +321,26 @@ fn limits_of(contract: &Contract, limits: &vocabulary::RateLimits, sink: &Sink) 
     let classes = limits.classes.iter().map(|(name, class)| {
         let (constant, per) = (ident(&names::shouty(name)), per(&class.per));
         let (limit, window) = (Literal::u64_unsuffixed(class.limit), Literal::u64_unsuffixed(class.window.0.as_secs()));
-        let when = match class.when.as_deref() {
-            None => quote! { Always },
-            Some("none") => quote! { Anonymous },
-            Some(scheme) if contract.security_schemes.contains_key(scheme) => {
-                let scheme = ident(&names::shouty(scheme));
-                quote! { Scheme(schemes::#scheme) }
-            }
-            Some(scheme) => {
+        let mut named = Vec::new();
+        for scheme in class.when.0.iter().filter(|scheme| *scheme != "none") {
+            if !contract.security_schemes.contains_key(scheme) {
                 let at = trueline_spec::document::Location {
                     file: 0,
                     pointer: format!("/x-contract/rate-limits/classes/{name}").into(),
                 };
                 sink.refuse(&at, format!("there is no security scheme `{scheme}`"));
-                quote! { Always }
             }
+            named.push(ident(&names::shouty(scheme)));
+        }
+        let set = match named.as_slice() {
+            [first, rest @ ..] => quote! { schemes::#first #(.and(schemes::#rest))* },
+            [] => quote! { Schemes::NONE },
+        };
+        let when = match (class.when.names_nobody(), named.is_empty()) {
+            (false, true) => quote! { Always },
+            (true, true) => quote! { Anonymous },
+            (false, false) => quote! { Scheme(#set) },
+            (true, false) => quote! { AnonymousOr(#set) },
         };
         let docs = doc(&format!("{} requests in {}, one counter per {}.", class.limit, class.window, class.per));
         quote! {

@@ -30,7 +30,7 @@ impl Check for RejectsInvalid {
             let (_, operation, scheme) = door;
             let credential = vocabulary(planner, scheme);
             let expect = refused(planner, operation, &[credential.and_then(|one| one.unknown.as_ref())]);
-            let holder = planner.free_principals().find(|(_, one)| one.scheme == scheme);
+            let holder = planner.free_principals().find(|(_, one)| one.holds(scheme));
             let is_jwt = credential.is_some_and(|one| one.format == trueline_spec::vocabulary::CredentialFormat::Jwt);
             if let (Some((principal, _)), true) = (holder, is_jwt) {
                 for (name, how) in [("forged", Alteration::Corrupted), ("unsigned", Alteration::Unsigned)] {

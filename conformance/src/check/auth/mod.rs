@@ -9,8 +9,8 @@ mod revoked;
 mod token_kind;
 mod whole_credential;
 
-use trueline_spec::contract::Operation;
-use trueline_spec::vocabulary::{Answer, Credential};
+use trueline_spec::contract::{Operation, SecurityRequirement};
+use trueline_spec::vocabulary::{Answer, Credential, Judged};
 
 use super::{Break, Check, Meta, Seen, Verdicts};
 use crate::case::{BadCredentialSource, Caller, Case, Expect, Phase};
@@ -28,11 +28,15 @@ pub(super) const CHECKS: &[&dyn Check] = &[
     &malformed::Malformed,
 ];
 
-/// Every secured operation with every scheme that alone opens it.
+/// Every secured operation with every scheme that opens it, alone or with others that a principal has.
 fn doors<'a>(planner: &Planner<'a>) -> Vec<(usize, &'a Operation, &'a str)> {
     let mut doors = Vec::new();
     for (index, operation) in planner.operations().filter(|(_, operation)| operation.is_secured()) {
-        for alternative in operation.security.iter().filter(|alternative| alternative.schemes.len() == 1) {
+        let complete = |one: &SecurityRequirement| {
+            one.schemes.len() == 1
+                || planner.free_principals().any(|(_, holder)| one.schemes.keys().all(|scheme| holder.holds(scheme)))
+        };
+        for alternative in operation.security.iter().filter(|alternative| complete(alternative)) {
             for scheme in alternative.schemes.keys() {
                 let sendable = |one: &trueline_spec::contract::SecurityScheme| crate::plan::is_sendable(&one.kind);
                 if planner.subject.contract.security_schemes.get(scheme).is_some_and(sendable) {
@@ -73,7 +77,17 @@ fn bad_call(
 ) -> Option<Case> {
     let (index, operation, scheme) = door;
     let caller = Caller::Bad { scheme: scheme.to_owned(), credential };
-    let mut call = planner.harmless_call(index, &caller)?;
+    let mut call = match vocabulary(planner, scheme).map(|one| one.judged) {
+        // Only a call that is right in everything else comes to the point where the credential is used.
+        Some(Judged::OnUse) => {
+            let holds = |one: &crate::profile::Principal| one.holds(scheme) && planner.accepts(operation, one);
+            let (name, _) =
+                planner.free_principals().find(|(name, one)| holds(one) && planner.can_bind(operation, name))?;
+            planner.plain_call(index, &Caller::Principal(name.to_owned()))?
+        }
+        _ => planner.harmless_call(index, &caller)?,
+    };
+    call.caller = caller;
     call.expect = expect;
     Some(planner.single(Phase::Access, meta.id, format!("{}/{scheme}/{name}", operation.id), call))
 }

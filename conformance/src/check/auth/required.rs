@@ -1,6 +1,6 @@
 use super::super::{Check, Level, Meta, Seen, Verdicts};
-use super::{judge_refusal, refused};
-use crate::case::{Caller, Case, Phase};
+use super::{doors, judge_refusal, refused};
+use crate::case::{BadCredentialSource, Caller, Case, Phase};
 use crate::plan::Planner;
 
 /// `auth.required`.
@@ -28,6 +28,17 @@ impl Check for Required {
             if let Some(mut call) = planner.harmless_call(index, &Caller::Anonymous) {
                 call.expect = refused(planner, operation, &[]);
                 cases.push(planner.single(Phase::Access, META.id, format!("{}/no-credential", operation.id), call));
+            }
+        }
+        // Of several that are needed together, each is.
+        for (index, operation, scheme) in doors(planner) {
+            let several =
+                operation.security.iter().any(|one| one.schemes.len() > 1 && one.schemes.contains_key(scheme));
+            let caller = Caller::Bad { scheme: scheme.to_owned(), credential: BadCredentialSource::Absent };
+            if let (true, Some(mut call)) = (several, planner.harmless_call(index, &caller)) {
+                call.expect = refused(planner, operation, &[]);
+                let id = format!("{}/{scheme}/absent", operation.id);
+                cases.push(planner.single(Phase::Access, META.id, id, call));
             }
         }
     }

@@ -27,7 +27,7 @@ impl Check for WholeCredential {
     fn plan(&self, planner: &Planner<'_>, cases: &mut Vec<Case>) {
         for door in doors(planner) {
             let (_, operation, scheme) = door;
-            let Some((principal, _)) = planner.free_principals().find(|(_, one)| one.scheme == scheme) else {
+            let Some((principal, _)) = planner.free_principals().find(|(_, one)| one.holds(scheme)) else {
                 continue;
             };
             let credential = vocabulary(planner, scheme);

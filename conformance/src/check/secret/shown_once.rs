@@ -15,7 +15,8 @@ static META: Meta = Meta {
     rationale: "The contract's `x-secret: shown-once`: a key that can be read again is as good as stored in the clear.",
     sends: "nothing of its own; every answer to a reading operation is looked at",
     demands: "no member has the name of a property that is shown once",
-    guards: "the creating operation's own answer; null, empty and masked values (`abc…`, `****`)",
+    guards: "the creating operation's own answer; null, empty and masked values (`abc…`, `****`); a property of the same \
+             name that the answer documents as no secret",
     fault: "a list of keys shows them whole",
 };
 
@@ -26,9 +27,9 @@ impl Check for ShownOnce {
 
     fn judge(&self, seen: &Seen<'_>, verdicts: &mut Verdicts) {
         let Some(operation) = seen.operation().filter(|_| seen.response.status < 300) else { return };
-        if response::documented(seen).is_none() || operation.method == http::Method::POST {
+        let Some((response, _)) = response::documented(seen).filter(|_| operation.method != http::Method::POST) else {
             return;
-        }
+        };
         let names = seen.subject.shown_once_names();
         if names.is_empty() {
             return;
@@ -38,7 +39,8 @@ impl Check for ShownOnce {
         members(seen, |name, pointer| {
             let value = seen.exchange.json().and_then(|body| body.pointer(pointer)).and_then(Value::as_str);
             let whole = value.is_some_and(|text| !text.is_empty() && !text.contains('*') && !text.contains('…'));
-            if found.is_none() && whole && names.contains(name) {
+            let plain = || seen.subject.is_plain_name(seen.call.operation, response, name);
+            if found.is_none() && whole && names.contains(name) && !plain() {
                 found = Some(pointer.to_owned());
             }
         });
