@@ -41,6 +41,15 @@ pub struct Response {
 /// A larger response body is not read to its end: no contract here needs one, and memory must stay flat.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
+/// Stands among the headers of an answer that was left before its end. Targets take it away from what comes.
+pub const CUT: HeaderName = HeaderName::from_static("trueline-left-before-its-end");
+
+/// A stream is left after this time, or after this many bytes: events that say the same again prove nothing more.
+pub const STREAM_TIME: Duration = Duration::from_secs(5);
+
+/// See [`STREAM_TIME`].
+pub const STREAM_BYTES: usize = 256 * 1024;
+
 /// Why there is no response.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Failure {
@@ -103,6 +112,11 @@ impl Response {
     pub fn media_type(&self) -> Option<String> {
         let value = self.headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
         Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    }
+
+    /// Whether the body was left before its end: a stream that went on for longer than anybody reads.
+    pub fn is_cut(&self) -> bool {
+        self.headers.contains_key(CUT)
     }
 
     /// A header's text.

@@ -346,13 +346,15 @@ impl<'d> Reader<'d> {
                 Value::Bool(_) => Some(value.clone()),
                 _ => self.number(key, value, place),
             },
-            "title" | "description" | "format" | "pattern" | "contentMediaType" | "contentEncoding" | "$comment" => {
-                match value {
-                    Value::String(_) => Some(value.clone()),
-                    Value::Number(_) | Value::Bool(_) => Some(Value::String(value.to_string())),
-                    _ => self.wrong_keyword(value, place, "a text"),
-                }
-            }
+            "pattern" => match value {
+                Value::String(text) => Some(Value::String(plain_hyphens(text))),
+                _ => self.wrong_keyword(value, place, "a text"),
+            },
+            "title" | "description" | "format" | "contentMediaType" | "contentEncoding" | "$comment" => match value {
+                Value::String(_) => Some(value.clone()),
+                Value::Number(_) | Value::Bool(_) => Some(Value::String(value.to_string())),
+                _ => self.wrong_keyword(value, place, "a text"),
+            },
             "readOnly" | "writeOnly" | "deprecated" | "uniqueItems" => match value {
                 Value::Bool(_) => Some(value.clone()),
                 Value::String(text) if text == "true" || text == "false" => Some(Value::Bool(text == "true")),
@@ -623,6 +625,49 @@ fn allow_null(mut out: Map<String, Value>) -> Value {
         values.push(Value::Null);
     }
     Value::Object(out)
+}
+
+/// A hyphen beside a class escape, as in `[\w-.]`, is itself (ECMA-262, annex B.1.2) and an unfinished range to other engines.
+fn plain_hyphens(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let (mut in_class, mut after_escape) = (false, false);
+    let mut letters = pattern.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let class_escape = |next: Option<char>| matches!(next, Some('w' | 'W' | 'd' | 'D' | 's' | 'S'));
+        match letter {
+            '\\' => {
+                out.push(letter);
+                let escaped = letters.next();
+                out.extend(escaped);
+                after_escape = in_class && class_escape(escaped);
+                continue;
+            }
+            '-' if in_class && after_escape && letters.peek() != Some(&']') => out.push_str("\\-"),
+            '-' if in_class && letters.peek() == Some(&'\\') => {
+                let mut ahead = letters.clone();
+                ahead.next();
+                if class_escape(ahead.next()) {
+                    out.push('\\');
+                }
+                out.push('-');
+            }
+            '[' if !in_class => {
+                in_class = true;
+                out.push('[');
+                // What follows is no range, whatever it is.
+                if letters.peek() == Some(&'^') {
+                    out.extend(letters.next());
+                }
+            }
+            ']' if in_class => {
+                in_class = false;
+                out.push(']');
+            }
+            letter => out.push(letter),
+        }
+        after_escape = false;
+    }
+    out
 }
 
 /// A name for a schema that the document gives none: the telling parts of the way to it.

@@ -3,6 +3,7 @@ use trueline_spec::contract::Media;
 use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
 use super::{documented, is_envelope};
 use crate::clause::source_of;
+use crate::data::stream::Stream;
 use crate::finding::Offending;
 
 /// `response.schema`.
@@ -14,9 +15,10 @@ static META: Meta = Meta {
     title: "the body fits its schema",
     rationale: "Typed clients fail on bodies that do not fit. OpenAPI 3.1, \"Media Type Object\", `schema`; JSON Schema \
                 2020-12, with formats asserted.",
-    sends: "nothing of its own; every JSON answer of every case is looked at",
-    demands: "the body is valid against the documented schema; write-only properties are absent",
-    guards: "errors that the contract's envelope speaks for are left to error.envelope; schemas that do not compile are \
+    sends: "nothing of its own; every JSON answer of every case is looked at, and every event and line of a stream",
+    demands: "the body is valid against the documented schema; write-only properties are absent; each event of a stream is \
+              valid against the event's schema",
+    guards: "an event may be read as itself, as its data and as the JSON in its data; `[DONE]` is no event; errors that the contract's envelope speaks for are left to error.envelope; schemas that do not compile are \
              reported as notes, not as findings; one schema broken behind many operations is one finding",
     fault: "a required property is missing from an agent",
 };
@@ -34,6 +36,13 @@ impl Check for Schema {
         }
         let response = &operation.responses[index];
         let media_type = seen.response.media_type().unwrap_or_default();
+        if let Some(stream) = Stream::of(&media_type) {
+            let media = response.media.iter().position(|media| media.media_type == media_type);
+            if let Some(media) = media {
+                super::stream::judge(&META, clause, seen, (index, media), stream, verdicts);
+            }
+            return;
+        }
         let Some(media) = response.media.iter().position(|media| is_json(media) && matches(media, &media_type)) else {
             return;
         };
@@ -85,11 +94,13 @@ fn is_json(media: &Media) -> bool {
     media.media_type == "application/json" || media.media_type.ends_with("+json") || media.media_type == "*/*"
 }
 
+/// A documented `*/*` says that it may be anything; it is judged if it says that it is JSON.
 fn matches(media: &Media, media_type: &str) -> bool {
-    media.media_type == media_type || media.media_type == "*/*"
+    let json = media_type == "application/json" || media_type.ends_with("+json");
+    media.media_type == media_type || (media.media_type == "*/*" && json)
 }
 
-fn place(instance: &str) -> String {
+pub(super) fn place(instance: &str) -> String {
     if instance.is_empty() { "the body".to_owned() } else { instance.to_owned() }
 }
 
