@@ -444,15 +444,7 @@ fn constraint_clauses(
 
 /// Where a pointer into a standalone schema stands in the document.
 pub(crate) fn source_of(contract: &Contract, schema: &Schema, pointer: &str) -> Location {
-    if let Some(rest) = pointer.strip_prefix("/$defs/") {
-        let (name, rest) = rest.split_once('/').map_or((rest, ""), |(name, rest)| (name, rest));
-        let name = name.replace("~1", "/").replace("~0", "~");
-        if let Some(named) = contract.schemas.get(&name) {
-            let rest = if rest.is_empty() { String::new() } else { format!("/{rest}") };
-            return Location { file: named.at.file, pointer: format!("{}{rest}", named.at.pointer).into() };
-        }
-    }
-    Location { file: schema.at.file, pointer: format!("{}{pointer}", schema.at.pointer).into() }
+    contract.place_in(schema, pointer)
 }
 
 fn child(at: &Location, key: &str) -> Location {

@@ -15,9 +15,12 @@ use trueline_spec::contract::{Operation, SecurityRequirement};
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Profile {
-    /// The name of a built-in contract, or the path of an OpenAPI document (relative to the profile's folder).
+    /// The name of a built-in contract, or an OpenAPI document: a path (relative to the profile's folder) or a URL.
     #[serde(default)]
     pub contract: Option<String>,
+    /// OpenAPI Overlays to change the document with, in this order: paths (relative to the profile's folder) or URLs.
+    #[serde(default)]
+    pub overlays: Vec<PathBuf>,
     /// Scheme, host and the path below which the contract's paths stand.
     #[serde(default)]
     pub base_url: Option<String>,

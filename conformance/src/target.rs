@@ -1,5 +1,6 @@
 //! Where requests go: a deployment over HTTP, or a tower service in this process.
 
+mod fetch;
 mod http;
 mod in_process;
 
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+pub use self::fetch::fetch;
 pub use self::http::{HttpOptions, HttpTarget};
 pub use self::in_process::{InProcessTarget, PeerAddress};
 use crate::exchange::{Failure, Request, Response};

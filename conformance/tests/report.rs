@@ -118,6 +118,7 @@ fn finished(ledger: Vec<LedgerEntry>, statuses: BTreeMap<String, BTreeMap<u16, u
 fn collect(events: impl IntoIterator<Item = Event>, fail_on: FailOn) -> Report {
     let invocation = Invocation {
         contract: ContractSource::BuiltIn("ragchats".into()),
+        overlays: Vec::new(),
         profile: Some(PathBuf::from("profiles/staging.toml")),
         base_url: "http://127.0.0.1:8080".into(),
         timeout_ms: 30_000,

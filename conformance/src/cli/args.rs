@@ -161,9 +161,17 @@ pub(crate) struct Inputs {
     /// How to reach and log in to one deployment (TOML; see profile-schema)
     #[arg(long, value_name = "FILE", help_heading = "Contract and deployment")]
     pub(crate) profile: Option<PathBuf>,
-    /// An OpenAPI document, or a folder with one
+    /// An OpenAPI or Swagger document: a file, a folder with one, or a URL
     #[arg(long, value_name = "PATH", conflicts_with = "contract", help_heading = "Contract and deployment")]
     pub(crate) spec: Option<PathBuf>,
+    /// An OpenAPI Overlay (file or URL) to change the document with; several are applied in their order
+    #[arg(
+        long = "overlay",
+        value_name = "PATH",
+        conflicts_with = "contract",
+        help_heading = "Contract and deployment"
+    )]
+    pub(crate) overlays: Vec<PathBuf>,
     /// A built-in contract, by name
     #[arg(long, value_name = "NAME", help_heading = "Contract and deployment")]
     pub(crate) contract: Option<String>,

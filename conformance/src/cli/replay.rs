@@ -69,6 +69,9 @@ fn inputs_of(recorded: &Report, flags: &Inputs) -> Inputs {
             ContractSource::BuiltIn(name) => inputs.contract = Some(name.clone()),
             ContractSource::Path(path) => inputs.spec = Some(path.clone()),
         }
+        if inputs.overlays.is_empty() {
+            inputs.overlays.clone_from(&invocation.overlays);
+        }
     }
     inputs
 }

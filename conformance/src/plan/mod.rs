@@ -263,7 +263,7 @@ impl<'a> Planner<'a> {
             }
         }
         if let Some(body) = &documented.body {
-            let media = preferred_media(body);
+            let media = self.body_media(operation).unwrap_or_else(|| preferred_media(body));
             let value = match body.media[media].examples.first() {
                 Some(example) => Some(example.value.clone()),
                 None => self.subject.body_generator(operation, media).map(|generator| generator.minimal()),
@@ -276,6 +276,15 @@ impl<'a> Planner<'a> {
         }
         self.bind(&mut call);
         Some(call)
+    }
+
+    /// The media type that bodies of an operation are written in where one is as good as another: JSON, else the first that
+    /// can be written at all.
+    pub fn body_media(&self, operation: usize) -> Option<usize> {
+        let body = self.subject.operation(operation).body.as_ref()?;
+        let preferred = preferred_media(body);
+        let writable = |media: &usize| self.subject.body_generator(operation, *media).is_some();
+        Some(preferred).filter(writable).or_else(|| (0..body.media.len()).find(writable))
     }
 
     /// As [`Planner::plain_call`], but nothing that the call names exists: for calls that must be refused before anybody

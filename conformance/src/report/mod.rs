@@ -117,6 +117,9 @@ pub struct Report {
 pub struct Invocation {
     /// The contract's source.
     pub contract: ContractSource,
+    /// Overlays on it, files or URLs, as they were named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overlays: Vec<PathBuf>,
     /// The profile file, as it was named.
     pub profile: Option<PathBuf>,
     /// The base URL.
@@ -131,7 +134,7 @@ pub struct Invocation {
 pub enum ContractSource {
     /// One of the built-in ones, by name.
     BuiltIn(String),
-    /// A file or folder, as it was named.
+    /// A file, folder or URL, as it was named.
     Path(PathBuf),
 }
 

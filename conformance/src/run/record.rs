@@ -109,13 +109,13 @@ fn quoted(text: &str) -> String {
 /// A place in the document, with its line.
 pub(super) fn place(subject: &Subject, at: &Location) -> Place {
     let document = &subject.contract.document;
-    let position = document.position(at);
-    let file = document.files.get(at.file as usize).map(|file| file.path.display().to_string()).unwrap_or_default();
+    let (stands_in, position) = document.locate(at);
+    let file = document.files.get(stands_in as usize).map(|file| file.path.display().to_string()).unwrap_or_default();
     Place {
         file,
         line: position.line,
         column: position.column,
         pointer: at.pointer.to_string(),
-        text: document.line(at.file, position.line).to_owned(),
+        text: document.line(stands_in, position.line).to_owned(),
     }
 }
