@@ -74,8 +74,9 @@ impl Run {
                     },
                     virtual_clock: self.target.has_virtual_clock(),
                 };
+                let operation = (!seen.is_unmatched()).then_some(step.call.operation);
                 for check in crate::check::all() {
-                    check.judge(&seen, verdicts);
+                    verdicts.asking(*check, operation, |verdicts| check.judge(&seen, verdicts));
                 }
             }
             Err(Failure::Unreachable(_)) => {}
@@ -232,12 +233,20 @@ impl Run {
                 BadCredentialSource::Literal(text) => (scheme.clone(), text.clone(), false),
                 BadCredentialSource::Verbatim(text) => (scheme.clone(), text.clone(), true),
                 BadCredentialSource::Altered { principal, how } => {
-                    (scheme.clone(), alter(&self.session(principal).await?.credential, *how), false)
+                    let altered = alter(&self.session(principal).await?.credential, *how);
+                    // It still holds most of the good one.
+                    let shown = format!("${}_{how:?}", super::sessions::shout(principal)).to_uppercase();
+                    self.learn_secret(&altered, shown);
+                    (scheme.clone(), altered, false)
                 }
                 BadCredentialSource::FromLogin { principal, pointer } => {
                     let session = self.session(principal).await?;
                     let value = session.answer.pointer(pointer).and_then(Value::as_str);
                     let value = value.ok_or_else(|| format!("the login of `{principal}` gave nothing at {pointer}"))?;
+                    self.learn_secret(
+                        value,
+                        super::sessions::shout(&format!("${principal}{pointer}")).replacen('_', "$", 1),
+                    );
                     (scheme.clone(), value.to_owned(), false)
                 }
             },
