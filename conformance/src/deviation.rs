@@ -32,6 +32,7 @@ pub struct Deviation {
     /// Why it is accepted.
     pub reason: String,
     /// The last day on which it is.
+    #[serde(deserialize_with = "day")]
     #[schemars(with = "String", extend("format" = "date"))]
     pub until: NaiveDate,
     /// The case that showed it.
@@ -218,6 +219,11 @@ impl Deviations {
     pub fn in_state(&self, state: DeviationState) -> impl Iterator<Item = &Deviation> {
         self.outcomes.iter().filter(move |one| one.state == state).map(|one| &one.deviation)
     }
+}
+
+fn day<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<NaiveDate, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| serde::de::Error::custom(format!("`{text}` is no day such as 2026-03-31")))
 }
 
 fn state(report: &Report, deviation: &Deviation, case_judged: bool) -> DeviationState {

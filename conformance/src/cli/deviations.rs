@@ -29,7 +29,7 @@ pub(super) fn accept(args: &AcceptArgs) -> Result<ExitCode, CliError> {
     }
     let today = chrono::Utc::now().date_naive();
     if args.until < today {
-        let help = format!("today is {today}; the day that is named is the last one on which the finding is accepted");
+        let help = "the day that is named is the last one on which the finding is accepted";
         return Err(CliError::usage_with(format!("{} has passed", args.until), help));
     }
     let recorded = report::read_json(&args.report)?;

@@ -13,16 +13,18 @@ pub(crate) struct Window {
     pub(crate) context: usize,
     /// A body of at most so many lines is shown whole.
     pub(crate) short: usize,
+    /// JSON on one line of at most so many columns is shown as it was sent.
+    pub(crate) inline: usize,
 }
 
 impl Window {
     /// For a reader who scrolls through everything that there is.
     pub(crate) fn terminal(columns: usize) -> Self {
-        Window { columns, context: 4, short: 16 }
+        Window { columns, context: 4, short: 16, inline: columns }
     }
 
     /// For a reader who looks at one finding at a time, and can scroll in it.
-    pub(crate) const PAGE: Window = Window { columns: 4_000, context: 40, short: 200 };
+    pub(crate) const PAGE: Window = Window { columns: 4_000, context: 40, short: 200, inline: 60 };
 }
 
 /// A line of a body.
@@ -41,9 +43,7 @@ pub(crate) enum Line {
 pub(crate) fn plain(body: &str, window: Window) -> Vec<Line> {
     let lines = match parsed(body) {
         // What is short is shown as it was sent.
-        Some(value) if text::width(body) > window.columns.min(100) || body.contains('\n') => {
-            Layout::of(&value, None).lines
-        }
+        Some(value) if text::width(body) > window.inline || body.contains('\n') => Layout::of(&value, None).lines,
         _ => raw(body),
     };
     finish(lines, window)
@@ -182,7 +182,7 @@ fn onward<'a>(target: Option<&'a [String]>, name: &str) -> Option<&'a [String]> 
 
 /// Leaves out what is far from any mark, and cuts long lines around their marks.
 fn finish(lines: Marks, window: Window) -> Vec<Line> {
-    let Window { columns, context, short } = window;
+    let Window { columns, context, short, .. } = window;
     let count = lines.len();
     let marks: Vec<usize> =
         lines.iter().enumerate().filter(|(_, (_, mark))| mark.is_some()).map(|(at, _)| at).collect();

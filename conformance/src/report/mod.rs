@@ -281,6 +281,13 @@ impl Collector {
         self
     }
 
+    /// Notes what the owner has accepted.
+    #[must_use]
+    pub fn accepting(mut self, accepted: Register) -> Self {
+        self.accepted = accepted;
+        self
+    }
+
     /// How many causes are confirmed so far.
     pub fn findings(&self) -> usize {
         self.findings.len()

@@ -433,9 +433,9 @@ impl<'a> Page<'a> {
 
     /// What the owner has accepted, and what has become of it.
     fn deviations(&mut self, report: &Report) {
-        let file = report.deviations.file.as_ref().map(|file| format!(" in {}", file.display())).unwrap_or_default();
+        let file = report.deviations.file.as_ref().map(|file| format!(" ({})", file.display())).unwrap_or_default();
         for (state, title) in [
-            (DeviationState::Stale, "Stale: accepted and not there any more; take out of the file"),
+            (DeviationState::Stale, "Stale: accepted, and not there any more; take them out of the file"),
             (DeviationState::Expired, "Accepted once, and past the last day"),
             (DeviationState::Accepted, "Accepted, so no reason to fail"),
             (DeviationState::NotSeen, "Accepted, and not looked at in this run"),

@@ -340,11 +340,12 @@ fn causes(page: &mut String, report: &Report) -> std::fmt::Result {
     page.push_str(
         "</select><button type=\"button\" id=\"clear\">clear</button><output id=\"found\"></output></form>\n",
     );
-    page.push_str("<ol class=\"causes\" id=\"list\">\n");
+    // No list of HTML's own: browsers count the items of those anew for each one that a filter hides.
+    page.push_str("<div class=\"causes\" id=\"list\" role=\"list\">\n");
     for finding in &report.findings {
         cause(page, report, finding, accepted(finding))?;
     }
-    page.push_str("</ol><p class=\"none\" id=\"nothing\" hidden>No cause fits the filter.</p></section>\n");
+    page.push_str("</div><p class=\"none\" id=\"nothing\" hidden>No cause fits the filter.</p></section>\n");
     Ok(())
 }
 
@@ -369,9 +370,9 @@ fn cause(page: &mut String, report: &Report, finding: &Finding, accepted: bool) 
     let badge = if accepted { "accepted" } else { level(finding.level) };
     write!(
         page,
-        "<li id=\"{id}\" data-kind=\"{kind}\" data-family=\"{}\" data-operations=\"{}\"><details><summary>\
+        "<div role=\"listitem\" id=\"{id}\" data-kind=\"{kind}\" data-family=\"{}\" data-operations=\"{}\"><details><summary>\
          <span class=\"badge {kind}\">{badge}</span><span class=\"what\"><b>{}</b><small><code>{}</code> · {place} · \
-         <span class=\"clause\">{}</span></small></span><code class=\"id\">{id}</code></summary></details></li>\n",
+         <span class=\"clause\">{}</span></small></span><code class=\"id\">{id}</code></summary></details></div>\n",
         esc_line(family(&finding.check), 80),
         esc(&operations.join("\n")),
         esc_line(&finding.title, 300),
@@ -405,7 +406,7 @@ fn reproduce(page: &mut String, report: &Report) -> std::fmt::Result {
         esc(&text::and(&phases)),
         esc(&run.plan),
         run.seed,
-        esc(&text::cut(&run.digest, 16)),
+        esc(run.digest.get(..16).unwrap_or(&run.digest)),
     )
 }
 

@@ -302,7 +302,7 @@
     if (!row) return;
     if (!row.shown) clear();
     target.firstElementChild.open = true;
-    target.scrollIntoView();
+    target.scrollIntoView({ behavior: "instant" });
   };
   addEventListener("hashchange", jump);
   jump();

@@ -94,8 +94,15 @@ pub(super) fn matrix(page: &mut String, report: &Report) -> std::fmt::Result {
     if !report.unmatched.is_empty() {
         let id = "unknown paths and methods";
         let columns = sum(&report.unmatched, &families);
-        page.push_str("</tbody>\n<tbody><tr><th scope=\"row\"><span class=\"route\">");
-        write!(page, "{id}</span></th>")?;
+        page.push_str("</tbody>\n<tbody>");
+        if sections.len() > 1 {
+            let columns = families.len();
+            write!(
+                page,
+                "<tr class=\"section\"><th scope=\"rowgroup\">Beyond the document</th><td colspan=\"{columns}\"></td></tr>\n"
+            )?;
+        }
+        write!(page, "<tr class=\"clean\"><th scope=\"row\"><span class=\"route\">{id}</span></th>")?;
         for (name, tally) in families.iter().zip(columns) {
             cell(page, "", id, name, Cell { tally, ..Cell::default() })?;
         }
@@ -103,8 +110,8 @@ pub(super) fn matrix(page: &mut String, report: &Report) -> std::fmt::Result {
     }
     page.push_str(
         "</tbody></table></div>\n<ul class=\"legend\"><li><i class=\"broken\"></i>causes that break the contract</li>\
-         <li><i class=\"weak\"></i>against good practice</li><li><i class=\"held\"></i>every answer held</li>\
-         <li><i class=\"unclear\"></i>no answer said yes or no</li><li><i class=\"open\"></i>nothing to judge came</li></ul>\n",
+         <li><i class=\"weak\"></i>against good practice</li><li><b class=\"held\">✓</b> every answer held</li>\
+         <li><b class=\"unclear\">?</b> no answer said yes or no</li><li><b>·</b> nothing to judge came</li></ul>\n",
     );
     Ok(())
 }
