@@ -276,7 +276,7 @@ async fn shards_send_every_case_once_and_add_up_to_the_whole() {
         let plan = PlanOptions { seed: 3, random_cases: 10, shard, ..PlanOptions::default() };
         let suite = suite().plan(plan);
         let report = suite
-            .run_watched(InProcessTarget::new(service(Fault::WrongType)), |event| {
+            .run_watched(InProcessTarget::new(service(Fault::ServerError)), |event| {
                 if let Event::CaseFinished { id, .. } | Event::CaseSkipped { id, .. } = event {
                     cases.push(id.clone());
                 }

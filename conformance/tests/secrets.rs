@@ -1,5 +1,5 @@
 //! Secrets stand in no report, no log and no recorded case, in whatever form they went over the wire; and a replay finds
-//! them again. The service here repeats everything that it is sent, makes up secrets of its own, and lets everybody in, so
+//! them again. The service here repeats everything that it is sent, makes up secrets of its own, and takes every credential, so
 //! that the harness has much to report.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -93,10 +93,14 @@ fn service(seen: Seen) -> axum::Router {
             .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
             .collect();
         let text = String::from_utf8_lossy(&body).into_owned();
+        let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
         if uri.path() == "/login" {
             seen.lock().unwrap().push(text.clone());
+            // With any other password the finding would be made smaller, and lose it.
+            if sent["password"] != PASSWORD && sent["password"] != SHORT {
+                return axum::http::StatusCode::BAD_REQUEST.into_response();
+            }
         }
-        let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
         let answer = json!({
             "access": TOKEN,
             "refresh": REFRESH,

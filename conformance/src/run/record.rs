@@ -61,7 +61,7 @@ impl Run {
             offending,
             elapsed_us: u64::try_from(response.elapsed.as_micros()).unwrap_or(u64::MAX),
         });
-        let failure = step.exchange.outcome.as_ref().err().map(ToString::to_string);
+        let failure = step.exchange.outcome.as_ref().err().map(|failure| self.redact(&failure.to_string()));
         RecordedExchange { curl: curl(&recorded), request: recorded, response, failure, sent_ms: step.sent_ms }
     }
 }

@@ -27,6 +27,12 @@ const RETURNED: usize = 8;
 /// A string that a service returns under a name that only sounds like a secret.
 const SUSPECT: usize = 16;
 
+/// What stands where a text was cut.
+const CUT: char = '…';
+
+/// So many characters of a secret at a cut are too many.
+const REMNANT: usize = 4;
+
 /// RFC 3986 section 2.3: what a careful client leaves as it is.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -94,7 +100,33 @@ impl Secrets {
                 redacted.replace(text.as_str(), shown)
             };
         }
-        redacted
+        if redacted.contains(CUT) { self.redact_cut(&redacted) } else { redacted }
+    }
+
+    /// What a check has cut to size may end, or go on, in the middle of a secret.
+    fn redact_cut(&self, text: &str) -> String {
+        let known = lock(&self.known);
+        let mut parts: Vec<String> = text.split(CUT).map(str::to_owned).collect();
+        let last = parts.len() - 1;
+        for (index, part) in parts.iter_mut().enumerate() {
+            for Secret { text: secret, shown, .. } in known.iter().filter(|secret| secret.text.len() > REMNANT) {
+                if index < last {
+                    let kept = part.trim_end().to_owned();
+                    let ends = |length: &usize| secret.is_char_boundary(*length) && kept.ends_with(&secret[..*length]);
+                    if let Some(length) = (REMNANT..secret.len()).rev().find(ends) {
+                        *part = format!("{}{shown} ", &kept[..kept.len() - length]);
+                    }
+                }
+                if index > 0 {
+                    let kept = part.trim_start().to_owned();
+                    let starts = |from: &usize| secret.is_char_boundary(*from) && kept.starts_with(&secret[*from..]);
+                    if let Some(from) = (1..=secret.len() - REMNANT).find(starts) {
+                        *part = format!(" {shown}{}", &kept[secret.len() - from..]);
+                    }
+                }
+            }
+        }
+        parts.join(&CUT.to_string())
     }
 
     /// Secrets that stay the same for the whole run, and that no text holds by accident.
@@ -331,6 +363,15 @@ mod tests {
             assert_eq!(secrets.redact(&format!("x={form}&y")), "x=$A&y", "{form}");
         }
         assert_eq!(secrets.redact("Basic cGEic3Mgdy9vcmQrMQ=="), "Basic $A_BASE64");
+    }
+
+    #[test]
+    fn what_is_left_of_a_secret_at_a_cut_is_replaced() {
+        let secrets = Secrets::default();
+        secrets.learn("abcdefghijkl", "$A", true);
+        assert_eq!(secrets.redact("x abcdef … ijkl y"), "x $A … $A y");
+        assert_eq!(secrets.redact("x abcde… z"), "x $A … z");
+        assert_eq!(secrets.redact("xabc … jkl"), "xabc … jkl");
     }
 
     #[test]
