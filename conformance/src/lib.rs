@@ -8,6 +8,7 @@ pub mod case;
 pub mod check;
 pub mod clause;
 pub mod data;
+pub mod deviation;
 pub mod event;
 pub mod exchange;
 pub mod finding;

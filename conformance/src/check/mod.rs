@@ -15,7 +15,7 @@ use crate::profile::Profile;
 use crate::subject::Subject;
 
 /// How binding a promise is (RFC 2119).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
     /// Good practice; a finding does not fail a run unless asked to.
@@ -138,6 +138,19 @@ pub struct Verdicts {
     pub inconclusive: Vec<ClauseId>,
     /// Clauses that the exchange broke.
     pub broken: Vec<Break>,
+    /// What each check said, in the order in which they were asked.
+    pub said: Vec<Said>,
+}
+
+/// What one check said of one exchange.
+#[derive(Debug, Clone, Copy)]
+pub struct Said {
+    /// The id of the check.
+    pub check: &'static str,
+    /// The operation that the exchange was with; none if it was meant to match none.
+    pub operation: Option<usize>,
+    /// How often it said what.
+    pub tally: crate::event::CheckTally,
 }
 
 /// A broken clause.
@@ -213,6 +226,20 @@ impl Break {
 }
 
 impl Verdicts {
+    /// Asks a check and notes how much it had to say about an operation; the matrix of a report is made of that.
+    pub fn asking(&mut self, check: &dyn Check, operation: Option<usize>, ask: impl FnOnce(&mut Verdicts)) {
+        let before = (self.held.len(), self.broken.len(), self.inconclusive.len());
+        ask(self);
+        let tally = crate::event::CheckTally {
+            held: (self.held.len() - before.0) as u64,
+            broken: (self.broken.len() - before.1) as u64,
+            inconclusive: (self.inconclusive.len() - before.2) as u64,
+        };
+        if tally.said() > 0 {
+            self.said.push(Said { check: check.meta().id, operation, tally });
+        }
+    }
+
     /// The exchange kept this clause.
     pub fn hold(&mut self, clause: ClauseId) {
         self.held.push(clause);

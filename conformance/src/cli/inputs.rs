@@ -126,6 +126,7 @@ impl Loaded {
             random_cases: selection.random_cases.unwrap_or(defaults.random_cases),
             case: selection.case.clone(),
             virtual_clock: false,
+            shard: selection.shard,
             patience_s: selection.patience.or(self.profile.budget.patience_s).unwrap_or(0),
         })
     }
@@ -144,6 +145,10 @@ impl Loaded {
                 None => "`trueline plan --cases` with the same flags lists all of them".to_owned(),
             };
             return Err(CliError::usage_with(format!("the plan has no case `{id}`"), help));
+        }
+        if let Some(shard) = options.shard {
+            let why = format!("shard {shard} has no case: there are more shards than parts of the plan");
+            return Err(CliError::NothingToTest { why });
         }
         let mut reasons: Vec<&str> = plan.left_out.iter().map(|(_, reason)| reason.as_str()).collect();
         reasons.sort_unstable();
@@ -166,13 +171,14 @@ impl Loaded {
     }
 
     /// What a replay has to know of this run.
-    pub(crate) fn invocation(&self, address: &Address) -> Result<Invocation, CliError> {
+    pub(crate) fn invocation(&self, address: &Address, selection: &Selection) -> Result<Invocation, CliError> {
         Ok(Invocation {
             contract: self.source.clone(),
             overlays: self.overlays.clone(),
             profile: self.profile_path.clone(),
             base_url: self.base_url(address.url.as_deref())?,
             timeout_ms: self.timeout_ms(address),
+            selection: flags(selection),
         })
     }
 
@@ -181,7 +187,7 @@ impl Loaded {
     }
 
     /// The document's own servers are not taken: they are production, and nobody asked for that.
-    fn base_url(&self, flag: Option<&str>) -> Result<String, CliError> {
+    pub(super) fn base_url(&self, flag: Option<&str>) -> Result<String, CliError> {
         let Some(url) = flag.or(self.profile.base_url.as_deref()) else {
             let servers = &self.contract.servers;
             let known = match servers.is_empty() {
@@ -203,6 +209,32 @@ impl Loaded {
         }
         Ok(url.to_owned())
     }
+}
+
+/// The flags that lead to a selection; those that stand at their defaults are left out.
+fn flags(selection: &Selection) -> Vec<String> {
+    let Selection { seed: _, phases, operations, random_cases, case, shard, patience } = selection;
+    let mut flags = Vec::new();
+    let mut add = |flag: &str, value: String| flags.extend([flag.to_owned(), value]);
+    if !phases.is_empty() {
+        add("--phases", phases.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    }
+    for operation in operations {
+        add("--operation", operation.clone());
+    }
+    if let Some(cases) = random_cases {
+        add("--random-cases", cases.to_string());
+    }
+    if let Some(case) = case {
+        add("--case", case.clone());
+    }
+    if let Some(shard) = shard {
+        add("--shard", shard.to_string());
+    }
+    if let Some(patience) = patience {
+        add("--patience", patience.to_string());
+    }
+    flags
 }
 
 fn planned_id(entry: &trueline_conformance::plan::Entry) -> Option<&str> {

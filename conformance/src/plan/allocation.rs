@@ -128,6 +128,11 @@ impl<'a> Allocator<'a> {
         members
     }
 
+    /// Parts of one plan may run at the same time, and then share every counter.
+    fn shards(&self) -> f64 {
+        self.planner.options.shard.map_or(1.0, |shard| f64::from(shard.of))
+    }
+
     fn counts_by_resource(&self, operation: &Operation, call: &Call) -> bool {
         let by_path = operation
             .rate_limits
@@ -174,7 +179,7 @@ impl<'a> Allocator<'a> {
         }
         let full = charges.iter().find(|(name, counter, limit, _, cost)| {
             let spent = self.spent.get(&(name.clone(), counter.clone())).copied().unwrap_or(0);
-            (spent + cost) as f64 > (*limit as f64 * PLANNED_PART).max(1.0)
+            (spent + cost) as f64 > (*limit as f64 * PLANNED_PART / self.shards()).max(1.0)
         });
         if let Some((name, _, _, window, _)) = full {
             return Some((name.clone(), *window));

@@ -7,6 +7,7 @@ mod boundary;
 mod examples;
 mod limits;
 mod random;
+mod shard;
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,11 @@ use serde_json::Value;
 use trueline_spec::contract::{Operation, ParameterPlace, SecurityKind};
 
 pub use self::random::Polarity;
+pub use self::shard::ELSEWHERE;
 use crate::case::{
     Argument, ArgumentValue, Binding, Call, CallBody, Caller, Case, Expect, Instance, PHASES, Phase, Script,
 };
+use crate::event::Shard;
 use crate::profile::{Principal, Profile, Purpose};
 use crate::subject::Subject;
 
@@ -37,6 +40,8 @@ pub struct PlanOptions {
     pub virtual_clock: bool,
     /// Seconds that the run may wait for a window to end.
     pub patience_s: u64,
+    /// Which part of the plan is run, where several runs share it.
+    pub shard: Option<Shard>,
 }
 
 impl Default for PlanOptions {
@@ -49,6 +54,7 @@ impl Default for PlanOptions {
             case: None,
             virtual_clock: false,
             patience_s: 0,
+            shard: None,
         }
     }
 }
@@ -63,6 +69,8 @@ pub struct Plan {
     pub hash: String,
     /// What the plan leaves out, and why: operation index and reason.
     pub left_out: Vec<(usize, String)>,
+    /// The part of the plan that this is, if it is not the whole.
+    pub shard: Option<Shard>,
 }
 
 /// One or many cases.
@@ -121,7 +129,13 @@ impl Plan {
             entries = entries.into_iter().filter_map(|entry| entry.only(&planner, id)).collect();
         }
         let hash = hash(subject, profile, &options, &entries);
-        Plan { options, entries, hash, left_out }
+        // The hash is that of the whole plan: by it the parts know that they belong together.
+        let shard = options.shard;
+        let mut plan = Plan { options, entries, hash, left_out, shard };
+        if let Some(shard) = shard {
+            plan.keep(shard, subject.contract.operations.len());
+        }
+        plan
     }
 
     /// How many cases.

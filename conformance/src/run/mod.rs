@@ -6,6 +6,7 @@ mod group;
 mod perform;
 mod reasons;
 mod record;
+mod redact;
 mod sequence;
 mod sessions;
 mod shrink;
@@ -20,11 +21,12 @@ use tokio::sync::watch;
 
 use self::bindings::Resources;
 use self::group::Causes;
+use self::redact::Secrets;
 use self::sessions::Sessions;
 use crate::case::{Case, Phase, Script};
 use crate::check::Verdicts;
 use crate::clause::{Ledger, State};
-use crate::event::{CaseOutcome, Event, LedgerEntry, RunHeader, RunSummary};
+use crate::event::{CaseOutcome, CheckTallies, CheckTally, Event, LedgerEntry, Route, RunHeader, RunSummary};
 use crate::plan::allocation::{Allocation, Allocator};
 use crate::plan::{Plan, PlanOptions, Planner};
 use crate::profile::Profile;
@@ -85,6 +87,7 @@ pub(crate) struct Run {
     ledger: Ledger,
     causes: Causes,
     sessions: Sessions,
+    secrets: Secrets,
     resources: Resources,
     requests: AtomicU64,
     /// Exchanges in a row that reached nobody.
@@ -99,6 +102,8 @@ struct Tally {
     outcomes: BTreeMap<CaseOutcome, u64>,
     skipped: BTreeMap<String, u64>,
     statuses: Vec<BTreeMap<u16, u64>>,
+    /// By operation (none: requests that match none) and check: what was said.
+    checks: BTreeMap<(Option<usize>, &'static str), CheckTally>,
     /// Statuses and codes that nothing was sent for, and why, by operation.
     reasons: BTreeMap<usize, String>,
 }
@@ -130,11 +135,13 @@ pub async fn replay(
     events: Sender<Event>,
 ) -> Result<(), RunError> {
     let plan_options = PlanOptions { virtual_clock: target.has_virtual_clock(), ..PlanOptions::default() };
+    let case = redact::restored(case, &profile);
     let plan = Plan {
         hash: format!("replay of {}", case.id),
         entries: vec![crate::plan::Entry::Case(Box::new(case))],
         options: plan_options,
         left_out: Vec::new(),
+        shard: None,
     };
     run(subject, profile, plan, target, options, events).await
 }
@@ -223,6 +230,7 @@ impl Run {
             ledger: Ledger::new(&subject.clauses),
             causes: Causes::default(),
             sessions: Sessions::default(),
+            secrets: Secrets::of(&profile),
             resources: Resources::default(),
             requests: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -243,7 +251,13 @@ impl Run {
     }
 
     /// The receiver may be gone (a reporter that failed); the run goes on.
-    async fn say(&self, event: Event) {
+    async fn say(&self, mut event: Event) {
+        match &mut event {
+            Event::CaseSkipped { reason: text, .. } | Event::Flaky { what: text, .. } | Event::Note { text } => {
+                *text = self.redact(text);
+            }
+            _ => {}
+        }
         let _ = self.events.send(event).await;
     }
 
@@ -259,7 +273,17 @@ impl Run {
             plan: plan.hash.clone(),
             cases: plan.len(),
             operations: contract.operations.iter().map(|operation| operation.id.clone()).collect(),
+            routes: contract
+                .operations
+                .iter()
+                .map(|operation| Route {
+                    method: operation.method.to_string(),
+                    path: operation.path.to_string(),
+                    section: operation.tag.clone(),
+                })
+                .collect(),
             phases: plan.options.phases.clone(),
+            shard: plan.shard,
         }))
         .await;
         for (operation, reason) in &plan.left_out {
@@ -403,6 +427,12 @@ impl Run {
 
     /// Notes what held, and follows up what broke: once more from a clean state, then as small as it goes.
     async fn settle(&self, case: &Case, attempt: perform::Attempt) -> CaseOutcome {
+        {
+            let mut tally = lock(&self.tally);
+            for said in &attempt.verdicts.said {
+                tally.checks.entry((said.operation, said.check)).or_default().add(&said.tally);
+            }
+        }
         for clause in &attempt.verdicts.held {
             self.ledger.note(*clause, State::Held);
         }
@@ -463,11 +493,25 @@ impl Run {
                     .zip(&tally.statuses)
                     .map(|(operation, statuses)| (operation.id.clone(), statuses.clone()))
                     .collect(),
+                checks: checks_by_operation(contract, &tally.checks),
+                lost: interrupted.is_some() && self.lost.load(Ordering::Relaxed) >= LOST,
                 interrupted,
             }
         };
         self.say(Event::RunFinished(Box::new(summary))).await;
     }
+}
+
+fn checks_by_operation(
+    contract: &trueline_spec::Contract,
+    checks: &BTreeMap<(Option<usize>, &'static str), CheckTally>,
+) -> BTreeMap<String, CheckTallies> {
+    let mut by_operation: BTreeMap<String, CheckTallies> = BTreeMap::new();
+    for ((operation, check), tally) in checks {
+        let id = operation.map_or_else(String::new, |index| contract.operations[index].id.clone());
+        by_operation.entry(id).or_default().insert((*check).to_owned(), *tally);
+    }
+    by_operation
 }
 
 impl Verdicts {

@@ -74,8 +74,9 @@ impl Run {
                     },
                     virtual_clock: self.target.has_virtual_clock(),
                 };
+                let operation = (!seen.is_unmatched()).then_some(step.call.operation);
                 for check in crate::check::all() {
-                    check.judge(&seen, verdicts);
+                    verdicts.asking(*check, operation, |verdicts| check.judge(&seen, verdicts));
                 }
             }
             Err(Failure::Unreachable(_)) => {}
@@ -242,13 +243,19 @@ impl Run {
                     BadCredentialSource::Literal(text) => (Some(text.clone()), false),
                     BadCredentialSource::Verbatim(text) => (Some(text.clone()), true),
                     BadCredentialSource::Altered { principal, how } => {
-                        (Some(alter(&self.good_credential(principal, scheme).await?, *how)), false)
+                        let altered = alter(&self.good_credential(principal, scheme).await?, *how);
+                        // It still holds most of the good one.
+                        let shown = format!("${}_{how:?}", super::sessions::shout(principal)).to_uppercase();
+                        self.learn_secret(&altered, shown);
+                        (Some(altered), false)
                     }
                     BadCredentialSource::FromLogin { principal, pointer } => {
                         let session = self.session(principal).await?;
                         let value = session.answer.pointer(pointer).and_then(Value::as_str);
                         let value =
                             value.ok_or_else(|| format!("the login of `{principal}` gave nothing at {pointer}"))?;
+                        let shown = super::sessions::shout(&format!("${principal}{pointer}")).replacen('_', "$", 1);
+                        self.learn_secret(value, shown);
                         (Some(value.to_owned()), false)
                     }
                 };

@@ -29,7 +29,7 @@ impl Run {
         }
         let sequence = Sequence { subject: &self.subject, case, steps: &steps };
         for check in crate::check::all() {
-            check.judge_sequence(&sequence, &mut verdicts);
+            verdicts.asking(*check, Some(case.operation()), |verdicts| check.judge_sequence(&sequence, verdicts));
         }
         Ok(Attempt { steps, verdicts })
     }

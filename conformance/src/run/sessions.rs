@@ -27,8 +27,6 @@ pub(crate) struct Session {
 #[derive(Default)]
 pub(crate) struct Sessions {
     current: Mutex<HashMap<String, Arc<Session>>>,
-    /// Every secret that was seen, with what a report shows in its place.
-    secrets: std::sync::Mutex<Vec<(String, String)>>,
 }
 
 impl Run {
@@ -74,7 +72,6 @@ impl Run {
             .map(|window| i64::try_from(window.0.as_millis()).unwrap_or(i64::MAX));
         let Some(login) = &principal.login else {
             let credential = static_credential(principal).map_err(LoginFailure::Refused)?;
-            self.learn_secret(&credential, format!("${}_CREDENTIAL", shout(name)));
             // How old a given credential is nobody knows, so it is never thought to be ending.
             return Ok(Session { credential, answer: Value::Null, obtained_ms: 0, lifetime_ms: None });
         };
@@ -85,12 +82,6 @@ impl Run {
             .iter()
             .position(|operation| operation.id == login.operation)
             .ok_or_else(|| LoginFailure::Refused(format!("there is no operation `{}`", login.operation)))?;
-        for (key, value) in strings(&login.body) {
-            let secret = ["password", "secret", "token", "key"].iter().any(|word| key.to_lowercase().contains(word));
-            if secret {
-                self.learn_secret(value, format!("${}_{}", shout(name), shout(&key)));
-            }
-        }
         let media = self.subject.operation(operation).body.as_ref().map_or(0, crate::plan::preferred_media);
         let call = Call {
             operation,
@@ -129,44 +120,8 @@ impl Run {
         Ok(Session { credential: token.to_owned(), answer, obtained_ms: now, lifetime_ms: lifetime })
     }
 
-    fn learn_secret(&self, secret: &str, shown: String) {
-        if secret.len() < 6 {
-            return;
-        }
-        let mut secrets = crate::subject::lock(&self.sessions.secrets);
-        if !secrets.iter().any(|(known, _)| known == secret) {
-            secrets.push((secret.to_owned(), shown));
-            // Longer ones first: a token may contain a shorter secret.
-            secrets.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
-        }
-    }
-
-    /// A text with every known secret replaced by its name.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        let mut redacted = text.to_owned();
-        for (secret, shown) in crate::subject::lock(&self.sessions.secrets).iter() {
-            if redacted.contains(secret.as_str()) {
-                redacted = redacted.replace(secret.as_str(), shown);
-            }
-        }
-        redacted
-    }
-
-    /// Secrets that stay the same for the whole run: passwords and static credentials.
-    pub(crate) fn lasting_secrets(&self) -> Vec<String> {
-        let secrets = crate::subject::lock(&self.sessions.secrets);
-        secrets
-            .iter()
-            .filter(|(secret, shown)| secret.len() >= 8 && !shown.ends_with("_TOKEN") && !shown.ends_with("_REFRESH"))
-            .map(|(secret, _)| secret.clone())
-            .collect()
-    }
-
     /// Gets every principal its credential, and proves that somebody answers.
     pub(super) async fn prove_principals(&self) -> Result<(), RunError> {
-        for bad in &self.profile.bad_credentials {
-            self.learn_secret(&bad.credential, format!("$BAD_{}", shout(&bad.kind.to_string())));
-        }
         let unreachable = |why: String| RunError::Unreachable { url: self.target.base_url().to_owned(), why };
         let probe = Call {
             operation: 0,
@@ -232,7 +187,7 @@ fn static_credential(principal: &Principal) -> Result<String, String> {
 }
 
 /// `alice-key` is shown as `$ALICE_KEY_…`.
-fn shout(name: &str) -> String {
+pub(super) fn shout(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 

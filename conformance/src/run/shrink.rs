@@ -183,6 +183,8 @@ impl Run {
         let clause = self.subject.clauses.get(broken.clause);
         let at = broken.at.as_ref().unwrap_or(&clause.at);
         let operation = self.subject.operation(case.operation());
+        // First, because it learns what the service made up, and the words of the finding may repeat that.
+        let evidence = self.evidence(case, attempt, broken, shrunk);
         Finding {
             id: fingerprint(key),
             check: broken.check.id.to_owned(),
@@ -195,7 +197,7 @@ impl Run {
             help: None,
             operations: vec![operation.id.clone()],
             cases: 1,
-            evidence: self.evidence(case, attempt, broken, shrunk),
+            evidence,
         }
     }
 
