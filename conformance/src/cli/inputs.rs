@@ -93,7 +93,9 @@ impl Loaded {
             random_cases: selection.random_cases.unwrap_or(defaults.random_cases),
             case: selection.case.clone(),
             virtual_clock: false,
+            wire: self.profile.base_url.as_deref().is_none_or(|url| !url.starts_with("https:")),
             patience_s: selection.patience.or(self.profile.budget.patience_s).unwrap_or(0),
+            ..defaults
         })
     }
 

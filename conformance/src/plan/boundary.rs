@@ -174,6 +174,35 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
     }
 }
 
+impl Planner<'_> {
+    /// For each body member that can name a resource: its pointer, the call with a real one, and with one that nothing has.
+    pub(crate) fn naming_calls(&self, operation: usize, caller: &crate::case::Caller) -> Vec<(String, Call, Call)> {
+        let Some(plain) = self.plain_call(operation, caller) else { return Vec::new() };
+        let mut calls = Vec::new();
+        for (pointer, binding) in nameable(self, &plain) {
+            if !matches!(binding, Binding::Resource { .. }) {
+                continue;
+            }
+            let Some(mut call) = with_member(self, &plain, &pointer) else { continue };
+            self.make_own(&mut call);
+            let mut unknown = call.clone();
+            if let Some(CallBody::Value { bindings, .. }) = &mut call.body {
+                bindings.retain(|(bound, _)| *bound != pointer);
+                bindings.push((pointer.clone(), binding));
+            }
+            let Some(CallBody::Value { value, bindings, .. }) = &mut unknown.body else { continue };
+            let Some(place) = value.pointer_mut(&pointer) else { continue };
+            if !place.as_str().is_some_and(is_uuid) {
+                continue;
+            }
+            *place = Value::from(super::UNKNOWN_UUID);
+            bindings.retain(|(bound, _)| *bound != pointer);
+            calls.push((pointer, call, unknown));
+        }
+        calls
+    }
+}
+
 /// Every member of the body that can be bound, the optional ones too, with its binding.
 fn nameable(planner: &Planner<'_>, plain: &Call) -> Vec<(String, Binding)> {
     let mut full = plain.clone();
