@@ -378,8 +378,14 @@ fn resource_clauses(
     operations: &mut [OperationClauses],
     add: &mut Add<'_>,
 ) {
-    let stateful: HashSet<usize> =
-        collections.iter().filter(|one| one.create.is_some()).flat_map(|one| one.operations()).collect();
+    let mut stateful: HashSet<usize> = HashSet::new();
+    let mut lists: HashSet<usize> = HashSet::new();
+    for collection in collections.iter().filter(|one| one.create.is_some()) {
+        // Of what nobody can look at afterwards nobody can say whether it was kept.
+        let looked_at = collection.read.is_some() || collection.list.is_some();
+        stateful.extend(collection.operations().filter(|one| looked_at || Some(*one) == collection.delete));
+        lists.extend(collection.list.as_ref().map(|list| list.operation));
+    }
     for (index, operation) in contract.operations.iter().enumerate() {
         if stateful.contains(&index) {
             let statement = "what it acknowledges is so afterwards".to_owned();
@@ -391,7 +397,7 @@ fn resource_clauses(
             .any(|name| collections.named_by(operation, name).is_some_and(|one| one.create.is_some()));
         let public = operation.visibility == Some(trueline_spec::vocabulary::Visibility::Public);
         let open = public && operation.effect == trueline_spec::vocabulary::Effect::Read;
-        if operation.is_secured() && (names_one || stateful.contains(&index)) && !open {
+        if operation.is_secured() && (names_one || lists.contains(&index)) && !open {
             let statement = "another tenant's resources are out of reach".to_owned();
             let id = format!("{}/tenancy", operation.id);
             operations[index].tenancy = Some(add(id, statement, &operation.at, Some(index), ClauseKind::Tenancy));

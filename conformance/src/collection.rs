@@ -171,13 +171,10 @@ fn collection(contract: &Contract, item: &str, operations: &[usize]) -> Option<C
     let of_item =
         |method: http::Method| operations.iter().copied().find(|index| contract.operations[*index].method == method);
     let parameter =
-        match contract.operations[*operations.first()?].path.pieces.iter().rev().find_map(|piece| match piece {
+        contract.operations[*operations.first()?].path.pieces.iter().rev().find_map(|piece| match piece {
             PathPiece::Parameter(name) => Some(name.clone()),
             PathPiece::Literal(_) => None,
-        }) {
-            Some(parameter) => parameter,
-            None => return None,
-        };
+        })?;
     let parent = item.strip_suffix("/{}")?;
     let read = of_item(http::Method::GET);
     let made = linked(contract, operations, &parameter).or_else(|| {

@@ -236,6 +236,14 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Whether only the service knows what a parameter may say: a cursor that an earlier answer gave.
+    pub fn is_opaque(&self, operation: usize, parameter: usize) -> bool {
+        self.subject.collections.iter().filter_map(|one| one.list.as_ref()).any(|list| {
+            list.operation == operation
+                && matches!(&list.paging, Some(crate::collection::Paging::Cursor { parameter: one, .. }) if *one == parameter)
+        })
+    }
+
     /// Sets a query or header parameter.
     pub fn set_parameter(&self, call: &mut Call, parameter: usize, value: ArgumentValue) {
         match call.arguments.iter_mut().find(|argument| argument.parameter == parameter) {

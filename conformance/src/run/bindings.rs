@@ -19,6 +19,8 @@ use crate::subject::lock;
 /// The exchange that made a resource, as far as runtime expressions can ask for it.
 #[derive(Debug, Default)]
 pub(crate) struct Made {
+    /// The path that was asked for.
+    at: String,
     path: BTreeMap<String, Value>,
     query: BTreeMap<String, Value>,
     header: BTreeMap<String, Value>,
@@ -75,7 +77,11 @@ impl Run {
             }
             Some(Twist::Follow(binding)) => {
                 let place = self.resolve(&binding, maker, context).await?;
-                let at = self.path_of_call(&bound);
+                // RFC 3986 section 5.1.3: relative to where the answer came from.
+                let at = match &binding {
+                    Binding::Act { name, .. } => context.acts.get(name).map(|made| made.at.clone()).unwrap_or_default(),
+                    _ => String::new(),
+                };
                 let path = path_below(self.target.base_url(), &at, &text_of(&place))
                     .ok_or_else(|| format!("{} is not below the base URL", text_of(&place)))?;
                 bound.twist = Some(Twist::Path(path));
@@ -195,10 +201,6 @@ impl Run {
             None => format!("{stem}-{mark}"),
         }
     }
-
-    fn path_of_call(&self, call: &Call) -> String {
-        self.encode(call).map(|request| request.path).unwrap_or_default()
-    }
 }
 
 /// A scalar as it stands in a header.
@@ -260,6 +262,7 @@ impl Made {
     /// What expressions may ask of an exchange.
     pub(crate) fn of(documented: &Operation, bound: &Call, exchange: &Exchange) -> Made {
         let mut made = Made {
+            at: exchange.request.path.clone(),
             body: exchange.json().cloned().unwrap_or(Value::Null),
             headers: exchange.response().map(|response| response.headers.clone()).unwrap_or_default(),
             ..Made::default()

@@ -33,7 +33,11 @@ impl Check for Sufficient {
             for (index, operation) in planner.operations().filter(|(_, one)| planner.takes(one, scheme)) {
                 let scopes = planner.required_scopes(operation, scheme);
                 let makeable = !scopes.is_empty() && scopes.iter().all(|scope| all.contains(scope));
-                if !makeable || principal.denied.contains(&operation.id) || !planner.can_bind(operation, by) {
+                // Whoever makes credentials cannot give scopes that he has not.
+                let makes = planner
+                    .minters()
+                    .any(|(_, one)| one.mint.as_ref().is_some_and(|mint| mint.operation == operation.id));
+                if !makeable || makes || principal.denied.contains(&operation.id) || !planner.can_bind(operation, by) {
                     continue;
                 }
                 let Some(mut call) = planner.plain_call(index, &Caller::Principal(by.to_owned())) else { continue };

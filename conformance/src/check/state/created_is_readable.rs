@@ -72,5 +72,6 @@ impl Check for CreatedIsReadable {
             return;
         }
         verdicts.hold(clause);
+        verdicts.held.extend(super::clause(sequence, read.call.operation));
     }
 }

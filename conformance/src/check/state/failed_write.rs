@@ -83,7 +83,7 @@ impl Check for FailedWriteChangesNothing {
         };
         let Some(clause) = clause(sequence, change.call.operation) else { return };
         let refused = change.exchange.status().is_some_and(|status| (400..500).contains(&status));
-        if says_nothing(change) || !refused || !after.exchange.status().is_some_and(|status| status < 300) {
+        if says_nothing(change) || !refused || after.exchange.status().is_none_or(|status| status >= 300) {
             open(Some(change), clause, verdicts);
             return;
         }

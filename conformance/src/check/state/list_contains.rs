@@ -61,7 +61,7 @@ impl Check for ListContains {
         let operation = sequence.subject.operation(listing.operation);
         for (prefix, wanted) in [("page", true), ("after", false)] {
             let steps = walk(sequence, prefix);
-            if !wanted && !done(sequence, "delete").is_some_and(|step| step.exchange.status() != Some(202)) {
+            if !wanted && done(sequence, "delete").is_none_or(|step| step.exchange.status() == Some(202)) {
                 return;
             }
             let Some(last) = steps.last() else { return };

@@ -73,7 +73,7 @@ impl Check for PutReplaces {
             return;
         };
         let Some(clause) = clause(sequence, put.call.operation) else { return };
-        if !after.exchange.status().is_some_and(|status| status < 300) {
+        if after.exchange.status().is_none_or(|status| status >= 300) {
             open(Some(after).filter(|step| says_nothing(step)), clause, verdicts);
             return;
         }
