@@ -127,7 +127,9 @@ impl Loaded {
             case: selection.case.clone(),
             virtual_clock: false,
             shard: selection.shard,
+            wire: self.profile.base_url.as_deref().is_none_or(|url| !url.starts_with("https:")),
             patience_s: selection.patience.or(self.profile.budget.patience_s).unwrap_or(0),
+            ..defaults
         })
     }
 

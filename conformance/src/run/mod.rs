@@ -2,6 +2,7 @@
 //! every exchange. What it finds out it says in events.
 
 mod bindings;
+mod chain;
 mod group;
 mod perform;
 mod reasons;
@@ -10,6 +11,7 @@ mod redact;
 mod sequence;
 mod sessions;
 mod shrink;
+mod wreck;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +22,8 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use self::bindings::Resources;
+pub(crate) use self::bindings::{Made, path_below};
+pub(crate) use self::chain::bindings_of;
 use self::group::Causes;
 use self::redact::Secrets;
 use self::sessions::Sessions;
@@ -89,6 +93,10 @@ pub(crate) struct Run {
     sessions: Sessions,
     secrets: Secrets,
     resources: Resources,
+    /// Different in every run, in letters and digits.
+    pub(crate) nonce: String,
+    /// Unique texts given out.
+    uniques: AtomicU64,
     requests: AtomicU64,
     /// Exchanges in a row that reached nobody.
     lost: AtomicU64,
@@ -160,7 +168,12 @@ enum Due {
 
 enum Barrier {
     Phase(Phase, u64),
-    Wait { window: Duration, class: String },
+    /// From here on one case at a time, or not any more.
+    Alone(bool),
+    Wait {
+        window: Duration,
+        class: String,
+    },
 }
 
 /// Walks a plan in order.
@@ -171,6 +184,7 @@ struct Feed<'a> {
     entry: usize,
     index: u64,
     phase: Option<Phase>,
+    alone: bool,
     waiting: Option<Box<Case>>,
     patience: Duration,
     virtual_clock: bool,
@@ -200,7 +214,16 @@ impl Feed<'_> {
                 }
             },
         };
+        if case.is_alone() != self.alone {
+            self.alone = case.is_alone();
+            self.waiting = Some(case);
+            return Some(Due::Barrier(Barrier::Alone(self.alone)));
+        }
         match self.allocator.allocate(&mut case) {
+            Allocation::Never { class } => {
+                let reason = format!("rate class `{class}` allows fewer requests than the case has");
+                Some(Due::Skip { id: case.id.clone(), operation: case.operation(), reason })
+            }
             Allocation::Send => Some(Due::Case(case)),
             Allocation::Wait { window, class } => {
                 if self.virtual_clock || window <= self.patience {
@@ -232,6 +255,8 @@ impl Run {
             sessions: Sessions::default(),
             secrets: Secrets::of(&profile),
             resources: Resources::default(),
+            nonce: nonce(),
+            uniques: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             started: Instant::now(),
@@ -315,6 +340,7 @@ impl Run {
             entry: 0,
             index: 0,
             phase: None,
+            alone: false,
             waiting: None,
             patience: Duration::from_secs(plan.options.patience_s),
             virtual_clock: plan.options.virtual_clock && self.target.has_virtual_clock(),
@@ -332,10 +358,10 @@ impl Run {
             match reached {
                 None => return None,
                 Some(Barrier::Phase(phase, cases)) => {
-                    // Exhausting a class moves the clock under everybody's feet.
-                    sequential = phase == Phase::Limits;
                     self.say(Event::PhaseStarted { phase, cases }).await;
                 }
+                // Exhausting a class moves the clock under everybody's feet; a list is everybody's.
+                Some(Barrier::Alone(alone)) => sequential = alone,
                 Some(Barrier::Wait { window, class }) => {
                     self.pass(window + Duration::from_secs(1), &format!("rate class `{class}` is spent")).await;
                 }
@@ -393,7 +419,9 @@ impl Run {
         let started = Instant::now();
         let attempt = match &case.script {
             Script::Single(_) => self.attempt_single(&case).await,
-            Script::Exhaust(_) | Script::Quota(_) | Script::Expire(_) => self.attempt_sequence(&case).await,
+            Script::Exhaust(_) | Script::Quota(_) | Script::Expire(_) | Script::Chain(_) | Script::Wire(_) => {
+                self.attempt_sequence(&case).await
+            }
         };
         let attempt = match attempt {
             Ok(attempt) => attempt,
@@ -512,6 +540,18 @@ fn checks_by_operation(
         by_operation.entry(id).or_default().insert((*check).to_owned(), *tally);
     }
     by_operation
+}
+
+/// Seconds since 1970 in base 36: seven letters and digits.
+fn nonce() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut rest = since.as_secs();
+    let mut digits = Vec::new();
+    while rest > 0 {
+        digits.push(char::from_digit((rest % 36) as u32, 36).unwrap_or('0'));
+        rest /= 36;
+    }
+    digits.iter().rev().collect()
 }
 
 impl Verdicts {

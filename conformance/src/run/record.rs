@@ -22,11 +22,12 @@ impl Run {
         let counted = steps.iter().take_while(|step| step.purpose == Purpose::Count).count();
         let dull = if steps.len() > 1 && counted > 2 * SHOWN_ENDS { SHOWN_ENDS..counted - SHOWN_ENDS } else { 0..0 };
         let shown = steps.iter().enumerate().filter(|(index, _)| !dull.contains(index));
-        let guilty = match broken.during {
+        let guilty = match broken.during.filter(|_| broken.act.is_none()) {
             Some(purpose) => steps.iter().rposition(|step| step.purpose == purpose),
             None => None,
         };
-        let guilty = guilty.unwrap_or(steps.len().saturating_sub(1));
+        let in_act = broken.act.as_ref().and_then(|act| steps.iter().rposition(|step| step.act == *act));
+        let guilty = in_act.or(guilty).unwrap_or(steps.len().saturating_sub(1));
         // Everything is learned before anything is shown: a later answer may repeat what an earlier one made up.
         for step in steps {
             if let Some(response) = step.exchange.response() {
