@@ -289,7 +289,9 @@ impl<'a> Planner<'a> {
             Some(scopes) => operation.required_scopes.iter().chain(asked).all(|scope| scopes.contains(scope)),
             None => true,
         };
-        principal.opens(operation).is_some_and(|needed| needed.schemes.get(&principal.scheme).is_some_and(|asked| enough(asked)))
+        principal
+            .opens(operation)
+            .is_some_and(|needed| needed.schemes.get(&principal.scheme).is_some_and(|asked| enough(asked)))
     }
 
     /// Those who may call an operation with success: the first principal of the first group of each accepted scheme, and

@@ -51,7 +51,6 @@ impl Demo {
             "scheme = \"jwtAuth\"".to_owned(),
             format!("group = \"{}\"", user.organization),
             format!("tenant = \"{}\"", user.organization),
-            format!("tenant = \"{}\"", user.organization),
             format!("values = {{ organizationId = \"{id}\" }}"),
         ];
         match name {
