@@ -32,7 +32,15 @@ async fn the_clean_service_has_no_findings_over_twenty_seeds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_documented_is_provoked_or_says_why_not() {
     let running = start(None).await.unwrap();
-    let report = suite(running.profile).unwrap().run(running.target).await.unwrap();
+    let mut said = String::new();
+    let suite = suite(running.profile).unwrap();
+    let report = suite.run_watched(running.target, |event| writeln!(said, "{event:?}").unwrap()).await.unwrap();
+    writeln!(said, "{report:?}").unwrap();
+    let keys = running.demo.api_keys.values().map(|key| &key.key);
+    let tokens = running.demo.users.values().map(|user| &user.token);
+    for secret in keys.chain(tokens).chain([&running.demo.llm_key]) {
+        assert!(!said.contains(secret), "a credential is in the report: {}…", &secret[..12]);
+    }
     for class in ["generation", "chat", "general", "sdk-chat", "sdk-general"] {
         let clause = format!("contract/rate-limits/{class}");
         let entry = report.ledger.iter().find(|entry| entry.clause == clause).unwrap();

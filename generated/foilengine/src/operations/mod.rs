@@ -179,7 +179,7 @@ pub static CONTRACT: Contract = Contract {
     challenge: Some("Bearer"),
     retry: Some(
         &Retry {
-            statuses: &[429, 500, 503],
+            statuses: &[429, 500, 502, 503, 504],
             max: 3,
             backoff: Backoff::ExponentialJitter,
             base_ms: 500,
