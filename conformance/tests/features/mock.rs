@@ -108,7 +108,9 @@ impl Service {
             SecurityKind::ApiKey { place: ParameterPlace::Cookie, name } => {
                 split(&shown("cookie"), ';').contains(&(name.clone(), CREDENTIAL.to_owned()))
             }
-            SecurityKind::ApiKey { name, .. } => query.contains(&(name.clone(), CREDENTIAL.to_owned())),
+            SecurityKind::ApiKey { name, .. } => {
+                query.iter().any(|(key, value)| key == name && decode(value) == CREDENTIAL)
+            }
             SecurityKind::Http { scheme, .. } if scheme == "basic" => {
                 shown("authorization") == format!("Basic {encoded}")
             }
