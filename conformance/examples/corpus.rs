@@ -214,7 +214,14 @@ impl Judge<'_> {
                 refused += u32::from(!self.judge(id, schema, value, !wrong, sampled)?);
             }
         }
-        if fault.is_some() && refused == 0 {
+        let left_out = match fault {
+            Some(Part::Parameter(number)) => {
+                documented.parameters[*number].required && call.arguments.iter().all(|one| one.parameter != *number)
+            }
+            Some(Part::Body) => call.body.is_none() && documented.body.as_ref().is_some_and(|body| body.required),
+            None => false,
+        };
+        if fault.is_some() && refused == 0 && !left_out {
             self.tally.wrong.push(format!("{id}: nothing is wrong with it"));
         }
         Ok(())

@@ -494,6 +494,41 @@ fn a_plan_is_shown_without_traffic() {
 }
 
 #[test]
+fn documents_come_from_urls_and_overlays_change_them() {
+    let folder = folder();
+    let served = serve(|line, _, _| match line.split(' ').nth(1).unwrap_or_default() {
+        "/notes.yaml" => (200, SPEC),
+        "/moved.yaml" => (
+            200,
+            "overlay: 1.0.0\ninfo: {title: O, version: '1'}\nextends: notes.yaml\nactions: [{target: '$.paths[*].get', remove: true}]\n",
+        ),
+        _ => (404, ""),
+    });
+    let plan = |args: &[&str]| trueline(folder.path(), &[&["plan", "--phases", "boundary"], args].concat());
+    let url = format!("{served}/notes.yaml");
+    let far = plan(&["--spec", &url]);
+    assert_eq!(far.status.code(), Some(0), "{}", err(&far));
+    assert_eq!(out(&far), out(&plan(&["--spec", "notes.yaml"])), "it does not matter where a document lies");
+
+    let overlay = format!("{served}/moved.yaml");
+    let laid = plan(&["--overlay", &overlay]);
+    assert_eq!(laid.status.code(), Some(0), "{}", err(&laid));
+    assert!(out(&laid).contains("createNote") && !out(&laid).contains("listNotes"), "{}", out(&laid));
+    std::fs::write(
+        folder.path().join("staging.toml"),
+        format!("contract = \"notes.yaml\"\noverlays = [\"{overlay}\"]\n"),
+    )
+    .expect("it is written");
+    assert_eq!(out(&laid), out(&plan(&["--profile", "staging.toml"])));
+
+    let nothing = plan(&["--spec", &format!("{served}/none.yaml")]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(err(&nothing).contains("the server answers 404"), "{}", err(&nothing));
+    let builtin = plan(&["--contract", "ragchats", "--overlay", &overlay]);
+    assert_eq!(builtin.status.code(), Some(2), "{}", err(&builtin));
+}
+
+#[test]
 fn checks_are_explained() {
     let folder = folder();
     let all = out(&trueline(folder.path(), &["explain"]));

@@ -1329,3 +1329,74 @@ fn forms_have_no_types() {
         assert_eq!(body_decodes_to_valid(&json, &value, &generator), generator.is_valid(&value), "{value}");
     }
 }
+
+#[test]
+fn streams_are_read_item_by_item() {
+    use trueline_conformance::data::stream::{Event, Item, Stream};
+    let event = |kind: Option<&str>, data: &str| {
+        Item::Event(Event { kind: kind.map(str::to_owned), data: data.to_owned(), ..Event::default() })
+    };
+    // WHATWG HTML, section 9.2.6: comments, all line ends, joined data, no data no event, an unfinished event at the end.
+    let text = b"\xef\xbb\xbf: comment\n\nevent: a\r\ndata: one\r\ndata:two\r\n\r\ndata\n\nevent: lost\n\nid: 7\rdata: {\"n\": 1}\r\rretry: 10\ndata: x\n\ndata: cut";
+    let items = Stream::Events.items(text, true);
+    assert_eq!(items[0], event(Some("a"), "one\ntwo"));
+    assert_eq!(items[1], event(None, ""));
+    let Item::Event(third) = &items[2] else { panic!("no event") };
+    assert_eq!((third.id.as_deref(), third.data.as_str()), (Some("7"), "{\"n\": 1}"));
+    assert_eq!(third.readings()[2], json!({"n": 1}));
+    assert_eq!(third.readings()[1], json!({"data": {"n": 1}, "id": "7"}));
+    assert_eq!(items.len(), 4);
+
+    let lines = |whole| Stream::Lines.items(b"{\"n\":1}\r\n\n[2]\nbroken\n{\"n\":", whole);
+    assert_eq!(lines(false), [Item::Json(json!({"n": 1})), Item::Json(json!([2])), Item::Broken("broken".into())]);
+    assert_eq!(lines(true).len(), 4, "a whole body ends with its last line");
+    let sequence = Stream::Sequence.items(b"\x1e{}\n\x1e12", false);
+    assert_eq!(sequence, [Item::Json(json!({}))], "a number at the end may have lost digits");
+    assert_eq!(Stream::of("application/geo+json-seq"), Some(Stream::Sequence));
+    assert_eq!(Stream::of("application/json"), None);
+}
+
+#[test]
+fn json_inside_of_texts_is_judged_too() {
+    use trueline_conformance::data::stream::opened;
+    let schema =
+        json!({"properties": {"data": {"contentMediaType": "application/json", "contentSchema": {"type": "integer"}}}});
+    assert_eq!(opened(&schema), Some(json!({"properties": {"data": {"type": "integer"}}})));
+    assert_eq!(opened(&json!({"properties": {"data": {"contentMediaType": "image/png"}}})), None);
+}
+
+#[test]
+fn headers_are_read_as_lists_and_members() {
+    use trueline_conformance::data::wire::header_can_be_valid;
+    let fits = |text: &str, schema: Value| header_can_be_valid(text, &validator(&schema));
+    assert!(fits("1, 2,3", json!({"type": "array", "items": {"type": "integer"}})));
+    assert!(!fits("1, a", json!({"type": "array", "items": {"type": "integer"}})));
+    assert!(fits("a,1", json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})));
+    assert!(fits("a=1", json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})));
+    assert!(fits("17", json!({"type": "integer"})) && !fits("17.5", json!({"type": "integer"})));
+}
+
+#[test]
+fn bodies_of_lines_are_lists_of_their_items() {
+    use trueline_conformance::data::wire::request_schema;
+    let mut media = media("application/x-ndjson", json!({"type": "object", "required": ["n"]}), &[]);
+    media.item_schema.clone_from(&media.schema);
+    let schema = request_schema(&media).expect("lines can be written");
+    assert_eq!(schema.value["items"], json!({"type": "object", "required": ["n"]}));
+    let generator = generator(&schema.value);
+    // A value alone is one line; no lines are no body, which may or may not be a list of none.
+    assert!(body_decodes_to_valid(&media, &json!({"n": 1}), &generator));
+    assert!(!body_decodes_to_valid(&media, &json!([{"n": 1}, {}]), &generator));
+    assert!(body_decodes_to_valid(&media, &json!([]), &generator));
+    let text = encode_body(&media, &json!([{"n": 1}, {"n": 2}])).expect("it is written").bytes;
+    assert_eq!(text, "{\"n\":1}\n{\"n\":2}\n");
+}
+
+#[test]
+fn a_form_field_of_json_is_a_text_to_who_expects_one() {
+    let schema = json!({"type": "object", "properties": {"name": {"type": "string"}, "more": {"type": "object"}}});
+    let media = media("application/x-www-form-urlencoded", schema.clone(), &[]);
+    assert!(body_decodes_to_valid(&media, &json!({"name": {}}), &generator(&schema)));
+    assert!(body_decodes_to_valid(&media, &json!({"more": {"a": 1}}), &generator(&schema)));
+    assert!(!body_decodes_to_valid(&media, &json!({"more": "text"}), &generator(&schema)));
+}

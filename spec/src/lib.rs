@@ -4,6 +4,7 @@ pub mod contract;
 pub mod contracts;
 pub mod document;
 pub mod expression;
+pub mod limits;
 pub mod lint;
 mod overlay;
 pub mod problem;

@@ -448,9 +448,6 @@ fn any_value_anywhere_does_no_harm() {
         }
         found.push(at);
     }
-    let sample = value(SAMPLE);
-    let mut places = Vec::new();
-    pointers(&sample, String::new(), &mut places);
     let thing = json!({"$ref": "#/components/schemas/Thing"});
     let values = [
         json!(null),
@@ -469,14 +466,65 @@ fn any_value_anywhere_does_no_harm() {
         json!({"allOf": [thing, thing, thing, {"anyOf": [thing, thing]}], "properties": {"a": thing}}),
         thing,
     ];
-    for place in &places {
-        for new in &values {
-            let mut mutated = sample.clone();
-            *mutated.pointer_mut(place).unwrap() = new.clone();
-            survives(&mutated.to_string());
+    for sample in [SAMPLE, SWAGGER, NEWEST] {
+        let sample = value(sample);
+        let mut places = Vec::new();
+        pointers(&sample, String::new(), &mut places);
+        for place in &places {
+            for new in &values {
+                let mut mutated = sample.clone();
+                *mutated.pointer_mut(place).unwrap() = new.clone();
+                survives(&mutated.to_string());
+            }
         }
     }
 }
+
+const SWAGGER: &str = "swagger: '2.0'
+info: {title: T, version: '1'}
+host: api.example.com
+basePath: /v1
+schemes: [https]
+consumes: [application/json]
+produces: [application/json]
+paths:
+  /things/{id}:
+    parameters: [{name: id, in: path, required: true, type: integer}, {$ref: '#/parameters/Shared'}]
+    get:
+      parameters: [{name: list, in: query, type: array, items: {type: string}, collectionFormat: pipes}]
+      responses:
+        200: {description: Fine., schema: {$ref: '#/definitions/Thing'}, headers: {X-A: {type: array, items: {type: integer}}}, examples: {application/json: {name: a}}}
+        404: {$ref: '#/responses/None'}
+    post:
+      consumes: [multipart/form-data]
+      parameters: [{name: file, in: formData, type: file}, {name: tags, in: formData, type: array, items: {type: string}}]
+    put:
+      parameters: [{name: body, in: body, schema: {$ref: '#/definitions/Thing'}}]
+parameters: {Shared: {name: X-Shared, in: header, type: string, x-example: a}}
+responses: {None: {description: None.}}
+securityDefinitions: {basic: {type: basic}, oauth: {type: oauth2, flow: implicit, scopes: {a: A.}}}
+security: [{oauth: [a]}, {basic: []}]
+definitions:
+  Thing: {type: object, discriminator: kind, required: [kind], properties: {kind: {type: string, x-nullable: true}, next: {$ref: '#/definitions/Thing'}}}
+";
+
+const NEWEST: &str = "openapi: 3.2.0
+$self: https://api.example.com/openapi
+info: {title: T, version: '1'}
+tags: [{name: a, parent: b}, {name: b}]
+paths:
+  /things:
+    query: {requestBody: {content: {application/json: {schema: {$ref: '#/components/schemas/Thing'}}}}}
+    additionalOperations: {COPY: {responses: {200: {$ref: 'https://api.example.com/openapi#/components/responses/Events'}}}}
+    get:
+      parameters:
+        - {name: q, in: querystring, content: {application/x-www-form-urlencoded: {schema: {type: object, properties: {a: {type: integer}}}, encoding: {a: {style: form}}}}}
+        - {name: c, in: cookie, style: cookie, schema: {type: string}, examples: {a: {dataValue: x, serializedValue: x}}}
+components:
+  mediaTypes: {Events: {itemSchema: {type: object, properties: {data: {contentMediaType: application/json, contentSchema: {type: object}}}}}}
+  responses: {Events: {description: Events., content: {text/event-stream: {$ref: '#/components/mediaTypes/Events'}}}}
+  schemas: {Thing: {type: object, discriminator: {propertyName: kind, defaultMapping: Thing}}}
+";
 
 #[test]
 fn mutated_documents_do_no_harm() {

@@ -161,3 +161,58 @@ components:
     assert_eq!(by("own").scope_sets("key"), [["x"]]);
     assert!(by("none").required_scopes.is_empty());
 }
+
+#[test]
+fn rate_limit_headers_are_known_by_their_names() {
+    let contract = load_as(
+        "3.1.0",
+        "paths:
+  /old:
+    get:
+      operationId: old
+      responses:
+        200:
+          description: A.
+          headers:
+            X-Rate-Limit-Limit: {schema: {type: integer}}
+            x-ratelimit-remaining: {schema: {type: integer}}
+            X-RateLimit-Reset: {description: Unix time at which the window ends., schema: {type: integer}}
+  /draft:
+    get:
+      operationId: draft
+      responses:
+        429:
+          description: A.
+          headers: {RateLimit: {schema: {}}, RateLimit-Policy: {schema: {}}, Retry-After: {schema: {}}, RateLimit-Reset: {schema: {}}}
+  /none: {get: {operationId: none, responses: {200: {description: A., headers: {X-Rate: {schema: {}}}}}}}
+",
+    );
+    use trueline_spec::vocabulary::ResetUnit;
+    let old = contract.operation("old").unwrap().rate_headers();
+    assert_eq!(old.limit.unwrap().name, "X-Rate-Limit-Limit");
+    assert_eq!(old.remaining.unwrap().name, "x-ratelimit-remaining");
+    assert_eq!((old.reset.unwrap().name.as_str(), old.reset_unit), ("X-RateLimit-Reset", Some(ResetUnit::UnixSeconds)));
+    assert!(old.combined.is_none() && old.retry_after.is_none());
+    let draft = contract.operation("draft").unwrap().rate_headers();
+    assert!(draft.combined.is_some() && draft.policy.is_some() && draft.retry_after.is_some() && draft.limit.is_none());
+    assert_eq!(draft.reset_unit, Some(ResetUnit::DeltaSeconds));
+    assert!(contract.operation("none").unwrap().rate_headers().is_empty());
+    assert!(contract.speaks_of_limits());
+}
+
+#[test]
+fn problem_details_have_a_shape_of_their_own() {
+    let contract = load_as(
+        "3.1.0",
+        "paths:
+  /a:
+    get:
+      responses:
+        400: {description: A., content: {application/problem+json: {}}}
+        500: {description: A., content: {application/problem+json: {schema: {type: object, required: [code]}}}}
+",
+    );
+    let schema = |status: u16| contract.operations[0].response(status).unwrap().media[0].schema.clone().unwrap();
+    assert_eq!(schema(400).value["properties"]["status"]["maximum"], json!(599));
+    assert_eq!(*schema(500).value, json!({"type": "object", "required": ["code"]}));
+}

@@ -275,3 +275,60 @@ fn the_only_document_of_a_folder_is_the_one() {
     std::fs::rename(folder.path("second.json"), folder.path("swagger.json")).unwrap();
     assert!(Contract::load(folder.0.path()).is_ok());
 }
+
+/// Overlays come from strangers too: whatever stands in one, the answer is a contract or problems that can be printed.
+#[test]
+fn any_value_anywhere_in_an_overlay_does_no_harm() {
+    let sample = json!({
+        "overlay": "1.0.0", "info": {"title": "O", "version": "1"}, "extends": "doc.yaml",
+        "actions": [
+            {"target": "$.paths.*.*", "update": {"tags": ["a"], "responses": {"500": {"description": "Broken."}}}},
+            {"target": "$..parameters[?@.in == 'query']", "remove": true},
+            {"target": "$.tags", "update": {"name": "b"}},
+        ],
+    });
+    fn pointers(value: &serde_json::Value, at: String, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                map.iter().for_each(|(key, value)| pointers(value, format!("{at}/{key}"), found))
+            }
+            serde_json::Value::Array(items) => {
+                items.iter().enumerate().for_each(|(index, value)| pointers(value, format!("{at}/{index}"), found));
+            }
+            _ => {}
+        }
+        found.push(at);
+    }
+    let mut places = Vec::new();
+    pointers(&sample, String::new(), &mut places);
+    let values = [
+        json!(null),
+        json!(true),
+        json!(7),
+        json!(""),
+        json!("$"),
+        json!("$..*"),
+        json!("$[*]"),
+        json!("$.paths[?match(@, '(a*)*b')]"),
+        json!("$["),
+        json!([]),
+        json!([[], {}]),
+        json!({}),
+        json!({"$ref": "#/paths"}),
+        json!({"update": {}, "target": "$.info"}),
+    ];
+    let folder = Folder::new(&[("doc.yaml", BASE)]);
+    for place in &places {
+        for new in &values {
+            let mut mutated = sample.clone();
+            *mutated.pointer_mut(place).unwrap() = new.clone();
+            std::fs::write(folder.path("over.json"), mutated.to_string()).unwrap();
+            match folder.load(Some("doc.yaml"), &["over.json"]) {
+                Ok(contract) => {
+                    contract.notes.iter().for_each(|note| assert!(!note.render(&contract.document).is_empty()))
+                }
+                Err(problems) => assert!(!problems.to_string().is_empty()),
+            }
+        }
+    }
+}

@@ -399,8 +399,8 @@ pub fn request_schema(media: &Media) -> Option<Schema> {
                 return Some(schema.clone());
             }
             let Some(items) = items.or(schema.as_ref()) else { return plain(json!({"type": "array"})) };
-            // A handful: it is the single line that is judged.
-            let value = json!({"type": "array", "items": *items.value, "minItems": 1, "maxItems": 5});
+            // No lines are no body at all; see [`body_decodes_to_valid`].
+            let value = json!({"type": "array", "items": *items.value, "minItems": 1});
             let origins = Arc::from([("/items".to_owned(), items.at.clone())]);
             Some(Schema { value: Arc::new(value), at: at(), origins: Some(origins) })
         }
@@ -659,6 +659,11 @@ fn meanings(text: &str) -> Vec<Value> {
         "null" | "" => found.push(Value::Null),
         _ => {}
     }
+    if trimmed.starts_with(['{', '['])
+        && let Ok(value) = serde_json::from_str(trimmed)
+    {
+        found.push(value);
+    }
     if trimmed != text {
         found.push(Value::String(trimmed.to_owned()));
     }
@@ -879,7 +884,10 @@ pub fn body_decodes_to_valid(media: &Media, value: &Value, generator: &Generator
             Value::Array(_) => generator.is_valid(value),
             line => generator.is_valid(line) || generator.is_valid(&Value::Array(vec![line.clone()])),
         },
+        Form::Text if media.schema.is_none() => true,
         Form::Text => scalar(value).is_ok_and(|text| Reading::Scalar(text).can_be_valid(validator, &mut budget)),
+        // What the document says nothing of cannot be wrong.
+        Form::Octets if media.schema.is_none() => true,
         Form::Octets => generator.is_valid(value),
         Form::UrlEncoded | Form::Multipart => {
             let Value::Object(members) = value else { return generator.is_valid(value) };
@@ -914,7 +922,9 @@ fn field(value: &Value, lone: bool) -> Reading {
     match value {
         Value::Array(items) if lone && items.len() == 1 => field(&items[0], false),
         Value::Array(items) => Reading::List(items.iter().map(|item| field(item, false)).collect()),
-        Value::Object(_) | Value::Null => Reading::Exactly(value.clone()),
+        // JSON in a field is a text to who expects one.
+        Value::Object(_) => Reading::Scalar(value.to_string()),
+        Value::Null => Reading::Exactly(value.clone()),
         value => Reading::Scalar(scalar(value).unwrap_or_default()),
     }
 }

@@ -197,7 +197,9 @@ impl Run {
                 }
             }
         }
-        for piece in &operation.path.pieces {
+        // A path of the case's own has no parameters.
+        let own_path = matches!(call.twist, Some(Twist::Path(_)));
+        for piece in operation.path.pieces.iter().filter(|_| !own_path) {
             match piece {
                 PathPiece::Literal(text) => path.push_str(text),
                 PathPiece::Parameter(name) => {

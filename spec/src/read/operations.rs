@@ -502,6 +502,11 @@ impl<'d> Reader<'d> {
                 (None, Some(items)) => Some(self.schema(&items)),
                 (None, None) => schema.clone().filter(|_| streams),
             };
+            // Problem details have one shape wherever they are.
+            let problem = media_type == "application/problem+json";
+            let schema = schema.or_else(|| {
+                problem.then(|| Schema { value: problem_details().into(), at: item.at.clone(), origins: None })
+            });
             found.push(Media {
                 part_styles: self.part_styles(&item),
                 part_types: self.part_types(&item, schema_node.as_ref(), &media_type),
@@ -571,6 +576,20 @@ fn default_part_type(schema: &Value) -> &'static str {
         "string" | "integer" | "number" | "boolean" => "text/plain",
         _ => "application/json",
     }
+}
+
+/// The members of problem details that have a meaning (RFC 9457, section 3.1); all may be absent, others may be there.
+fn problem_details() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference"},
+            "status": {"type": "integer", "minimum": 100, "maximum": 599},
+            "title": {"type": "string"},
+            "detail": {"type": "string"},
+            "instance": {"type": "string", "format": "uri-reference"},
+        },
+    })
 }
 
 /// Media types of many items, one after the other (OpenAPI 3.2.0, "Sequential Media Types").
