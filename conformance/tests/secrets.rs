@@ -185,10 +185,9 @@ async fn secrets_stand_in_no_report_and_no_log() {
     }
     // The names that stand in their places show that there was something to hide, in each of the ways.
     let json = &outputs[1].1;
-    for name in [
+    let shown = [
         "$ALICE_TOKEN",
         "$ALICE_PASSWORD",
-        "$CAROL_PASSWORD",
         "$BOB_CREDENTIAL_BASE64",
         "$H_CREDENTIAL",
         "$Q_CREDENTIAL",
@@ -199,9 +198,9 @@ async fn secrets_stand_in_no_report_and_no_log() {
         "_UNSIGNED",
         "(secret of 22 characters)",
         "sid=(secret of 23 characters)",
-    ] {
-        assert!(json.contains(name), "{name} is not there");
-    }
+    ];
+    let missing: Vec<&str> = shown.into_iter().filter(|name| !json.contains(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[tokio::test]
