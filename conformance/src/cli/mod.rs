@@ -32,7 +32,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let done = match args.command {
-        Command::Check(args) => block_on(check::run(args)),
+        Command::Check(args) => block_on(check::run(*args)),
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Replay(args) => block_on(replay::run(args)),

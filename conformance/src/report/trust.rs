@@ -1,8 +1,9 @@
 //! Whether a run can be trusted: what was asked of it, and how much of that came about. A report that says "no findings"
 //! after half a run, or without a single success, has to say so before it says anything else.
 
-use super::text::{count, one_line, thousands};
+use super::text::{self, count, one_line, thousands};
 use super::{ExitCode, INTERRUPTED, OperationTally, Report};
+use crate::case::PHASES;
 use crate::clause::State;
 
 /// How far what a report says can be relied on.
@@ -64,6 +65,18 @@ pub(crate) fn of(report: &Report) -> (Trust, Vec<Ground>) {
                 None => add(Trust::Full, format!("The run went to the end of its plan: {cases}.")),
             }
         }
+    }
+    if let Some(run) = &report.run {
+        let left_out: Vec<String> =
+            PHASES.iter().filter(|phase| !run.phases.contains(phase)).map(ToString::to_string).collect();
+        if !left_out.is_empty() {
+            add(Trust::Limited, format!("Not everything was asked for: without the phases {}.", text::and(&left_out)));
+        }
+    }
+    let narrowed = |flag: &&str| ["--operation", "--case"].contains(flag);
+    let mut flags = report.invocation.iter().flat_map(|one| &one.selection).map(String::as_str);
+    if let Some(flag) = flags.find(narrowed) {
+        add(Trust::Limited, format!("Not everything was asked for: {flag} has left the rest of the contract out."));
     }
     let operations = &report.operations;
     if !operations.is_empty() {

@@ -71,12 +71,15 @@ impl Secrets {
         }
         let quoted = Value::from(text).to_string();
         let quoted = quoted[1..quoted.len() - 1].to_owned();
+        // JSON in a string of JSON: a service that repeats the body that it was sent.
+        let twice = Value::from(quoted.as_str()).to_string();
+        let twice = twice[1..twice.len() - 1].to_owned();
         let base64 = base64::engine::general_purpose::STANDARD.encode(text);
         let percent = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let gentle = utf8_percent_encode(text, RESERVED).to_string();
         let form = gentle.replace("%20", "+");
         known.push(Secret { text: text.to_owned(), shown: shown.to_owned(), lasting });
-        let forms = [quoted, percent, gentle, form];
+        let forms = [quoted, twice, percent, gentle, form];
         let forms = forms.map(|form| (form, shown.to_owned())).into_iter().chain([(base64, format!("{shown}_BASE64"))]);
         for (text, shown) in forms {
             if !known.iter().any(|secret| secret.text == text) {
@@ -159,6 +162,16 @@ impl Run {
     /// A case as it may be written down.
     pub(super) fn redact_case(&self, case: Case) -> Case {
         self.secrets.in_case(case)
+    }
+
+    /// Whether a value that was made smaller still has each secret whole, or not at all: pieces of a password are not to be
+    /// sent around, nor would anybody know them again in a report.
+    pub(super) fn keeps_secrets(&self, before: &Value, after: &Value) -> bool {
+        let known = |text: &str| lock(&self.secrets.known).iter().any(|secret| secret.text == text);
+        let strings = super::sessions::strings;
+        let keys: Vec<String> =
+            strings(before).into_iter().filter(|(_, text)| known(text)).map(|(key, _)| key).collect();
+        strings(after).iter().all(|(key, text)| !keys.contains(key) || known(text))
     }
 
     /// Learns what a service made up and must stay between it and its caller: what stands in an answer under the name of a

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::Run;
 use super::group::{self, Entry};
 use super::perform::Attempt;
@@ -190,7 +192,8 @@ impl Run {
             && let Some(generator) = self.subject.body_generator(call.operation, *media)
         {
             let valid = faulty != Some(&Part::Body);
-            for smaller in shrink(value).filter(|value| generator.is_valid(value) == valid).take(40) {
+            let fits = |smaller: &Value| generator.is_valid(smaller) == valid && self.keeps_secrets(value, smaller);
+            for smaller in shrink(value).filter(fits).take(40) {
                 let bindings = bindings.iter().filter(|(pointer, _)| smaller.pointer(pointer).is_some()).cloned();
                 let body = CallBody::Value { media: *media, bindings: bindings.collect(), value: smaller };
                 candidates.push(Call { body: Some(body), ..call.clone() });

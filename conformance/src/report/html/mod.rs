@@ -84,7 +84,7 @@ fn write(page: &mut String, report: &Report) -> std::fmt::Result {
     parts::aside(page, report)?;
     page.push_str("</main>\n");
     foot(page, report)?;
-    write!(page, "<script type=\"application/json\" id=\"data\">{}</script>\n", data::findings(report))?;
+    writeln!(page, "<script type=\"application/json\" id=\"data\">{}</script>", data::findings(report))?;
     write!(page, "<script>{SCRIPT}</script>\n</body>\n</html>\n")
 }
 
@@ -368,11 +368,11 @@ fn cause(page: &mut String, report: &Report, finding: &Finding, accepted: bool) 
         [one, rest @ ..] => format!("{} and {} more", esc_line(one, 80), rest.len()),
     };
     let badge = if accepted { "accepted" } else { level(finding.level) };
-    write!(
+    writeln!(
         page,
         "<div role=\"listitem\" id=\"{id}\" data-kind=\"{kind}\" data-family=\"{}\" data-operations=\"{}\"><details><summary>\
          <span class=\"badge {kind}\">{badge}</span><span class=\"what\"><b>{}</b><small><code>{}</code> · {place} · \
-         <span class=\"clause\">{}</span></small></span><code class=\"id\">{id}</code></summary></details></div>\n",
+         <span class=\"clause\">{}</span></small></span><code class=\"id\">{id}</code></summary></details></div>",
         esc_line(family(&finding.check), 80),
         esc(&operations.join("\n")),
         esc_line(&finding.title, 300),
@@ -386,7 +386,7 @@ fn reproduce(page: &mut String, report: &Report) -> std::fmt::Result {
     let Some(run) = &report.run else { return Ok(()) };
     page.push_str("<section id=\"reproduce\"><h2>How do I see it myself?</h2>\n<dl class=\"commands\">");
     let mut command = |label: &str, command: &str| {
-        write!(page, "<dt>{label}</dt><dd class=\"command\"><pre>{}</pre></dd>\n", esc(command))
+        writeln!(page, "<dt>{label}</dt><dd class=\"command\"><pre>{}</pre></dd>", esc(command))
     };
     if let Some(invocation) = &report.invocation {
         command("the whole run", &parts::command_line(invocation, run.seed))?;

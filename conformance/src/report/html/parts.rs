@@ -97,9 +97,9 @@ pub(super) fn matrix(page: &mut String, report: &Report) -> std::fmt::Result {
         page.push_str("</tbody>\n<tbody>");
         if sections.len() > 1 {
             let columns = families.len();
-            write!(
+            writeln!(
                 page,
-                "<tr class=\"section\"><th scope=\"rowgroup\">Beyond the document</th><td colspan=\"{columns}\"></td></tr>\n"
+                "<tr class=\"section\"><th scope=\"rowgroup\">Beyond the document</th><td colspan=\"{columns}\"></td></tr>"
             )?;
         }
         write!(page, "<tr class=\"clean\"><th scope=\"row\"><span class=\"route\">{id}</span></th>")?;
