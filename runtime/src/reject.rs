@@ -307,7 +307,13 @@ fn known(fact: Fact, refusal: &Refusal<'_>) -> Option<Value> {
 pub(crate) fn answer_to(rejection: &Rejection, operation: &Operation, contract: &Contract) -> (&'static Answer, Why) {
     let refusals = &operation.refusals;
     let chosen = match rejection.kind {
-        RejectionKind::Missing => refusals.missing,
+        RejectionKind::Missing => {
+            let absent = rejection.violations.first();
+            let own = operation.missing.iter().find(|missing| {
+                absent.is_some_and(|absent| absent.place == missing.place && absent.field() == missing.name)
+            });
+            own.map(|missing| missing.answer).or(refusals.missing)
+        }
         RejectionKind::Invalid => refusals.invalid,
         RejectionKind::Several => refusals.several,
         RejectionKind::Malformed => refusals.malformed,
