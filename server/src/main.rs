@@ -12,8 +12,10 @@ use tracing_subscriber::EnvFilter;
 use trueline_server::platform::config::{Config, Flags, LogFormat};
 use trueline_server::platform::http::observe;
 use trueline_server::platform::ingest::{PdfReader, serve_pdf_child};
+use trueline_server::platform::jobs::Workers;
 use trueline_server::platform::serve::{asked_to_stop, base_url, serve, write_ready_file};
-use trueline_server::ragchats;
+use trueline_server::platform::store::{Store, StoreError};
+use trueline_server::{ragchats, smartsbio};
 
 /// The sub-command that the server starts for itself, to read PDFs apart from its own memory.
 const PDF_CHILD: &str = "read-pdf";
@@ -131,6 +133,8 @@ struct DemoData {
 enum Contract {
     /// Chat agents that answer from connected data sources.
     Ragchats,
+    /// An agent, tools, pipelines and files for bioinformatics.
+    Smartsbio,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -182,13 +186,12 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 async fn run_server(options: Serve) -> Result<(), Failure> {
     let flags = Flags { listen: options.listen, limits: options.limit.into_iter().collect(), ..options.common.flags() };
     let config = settings(&options.common, &flags)?;
-    let Contract::Ragchats = options.common.contract;
-    let service = ragchats_service(&config).await?;
+    let service = Running::build(options.common.contract, &config).await?;
     let mut demonstration = None;
     if options.demo_data {
-        let demo = ragchats::demo::seed(&service).await?;
+        let demo = service.seed().await?;
         match &options.demo_file {
-            Some(path) => write_private(path, &render(&demo, format_of(path))?)?,
+            Some(path) => write_private(path, &demo.render(format_of(path))?)?,
             None => tracing::info!("demonstration data created; `trueline-server demo-data` prints it"),
         }
         demonstration = Some(demo);
@@ -199,13 +202,15 @@ async fn run_server(options: Serve) -> Result<(), Failure> {
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
+    let url = base_url(address, "");
+    service.reached_at(&url);
     if let (Some(path), Some(demo)) = (&options.profile, &demonstration) {
-        write_private(path, &demo.profile(&base_url(address, "")))?;
+        write_private(path, &demo.profile(&url))?;
     }
     if let Some(path) = &options.ready_file {
         write_ready_file(path, address, "").map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
-    tracing::info!(url = base_url(address, ""), contract = "ragchats", "listening");
+    tracing::info!(url, contract = options.common.contract.name(), "listening");
 
     serve(listener, router, asked_to_stop(), Duration::from_secs(config.shutdown_seconds)).await;
 
@@ -217,12 +222,11 @@ async fn run_server(options: Serve) -> Result<(), Failure> {
 
 async fn make_demo_data(options: DemoData) -> Result<(), Failure> {
     let config = settings(&options.common, &options.common.flags())?;
-    let Contract::Ragchats = options.common.contract;
-    let service = ragchats_service(&config).await?;
-    let demo = ragchats::demo::seed(&service).await?;
+    let service = Running::build(options.common.contract, &config).await?;
+    let demo = service.seed().await?;
     match &options.out {
-        Some(path) => write_private(path, &render(&demo, format_of(path))?)?,
-        None => print!("{}", render(&demo, options.format)?),
+        Some(path) => write_private(path, &demo.render(format_of(path))?)?,
+        None => print!("{}", demo.render(options.format)?),
     }
     service.store().close().await;
     Ok(())
@@ -230,12 +234,93 @@ async fn make_demo_data(options: DemoData) -> Result<(), Failure> {
 
 async fn migrate(options: Common) -> Result<(), Failure> {
     let config = settings(&options, &options.flags())?;
-    let Contract::Ragchats = options.contract;
     // Opening a database migrates it.
-    let service = ragchats_service(&config).await?;
+    let service = Running::build(options.contract, &config).await?;
     service.store().close().await;
-    println!("{} is up to date", config.database_url("ragchats")?);
+    println!("{} is up to date", config.database_url(options.contract.name())?);
     Ok(())
+}
+
+impl Contract {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ragchats => "ragchats",
+            Self::Smartsbio => "smartsbio",
+        }
+    }
+}
+
+/// The service of one contract, whichever it is.
+enum Running {
+    Ragchats(ragchats::Service),
+    Smartsbio(smartsbio::Service),
+}
+
+/// Its demonstration.
+enum Demonstration {
+    Ragchats(ragchats::demo::Demo),
+    Smartsbio(smartsbio::demo::Demo),
+}
+
+impl Running {
+    async fn build(contract: Contract, config: &Config) -> Result<Self, Failure> {
+        Ok(match contract {
+            Contract::Ragchats => Self::Ragchats(ragchats_service(config).await?),
+            Contract::Smartsbio => Self::Smartsbio(smartsbio::Service::builder().configure(config)?.build().await?),
+        })
+    }
+
+    async fn seed(&self) -> Result<Demonstration, Failure> {
+        Ok(match self {
+            Self::Ragchats(service) => Demonstration::Ragchats(ragchats::demo::seed(service).await?),
+            Self::Smartsbio(service) => Demonstration::Smartsbio(smartsbio::demo::seed(service).await?),
+        })
+    }
+
+    async fn start_workers(&self) -> Result<Workers, StoreError> {
+        match self {
+            Self::Ragchats(service) => service.start_workers().await,
+            Self::Smartsbio(service) => service.start_workers().await,
+        }
+    }
+
+    fn router(&self) -> axum::Router {
+        match self {
+            Self::Ragchats(service) => service.router(),
+            Self::Smartsbio(service) => service.router(),
+        }
+    }
+
+    /// Tells a service that gives out URLs of its own where it is.
+    fn reached_at(&self, url: &str) {
+        match self {
+            Self::Ragchats(_) => {}
+            Self::Smartsbio(service) => service.reached_at(url),
+        }
+    }
+
+    fn store(&self) -> &Store {
+        match self {
+            Self::Ragchats(service) => service.store(),
+            Self::Smartsbio(service) => service.store(),
+        }
+    }
+}
+
+impl Demonstration {
+    fn render(&self, format: DemoFormat) -> Result<String, Failure> {
+        match self {
+            Self::Ragchats(demo) => render(demo, format),
+            Self::Smartsbio(demo) => render(demo, format),
+        }
+    }
+
+    fn profile(&self, url: &str) -> String {
+        match self {
+            Self::Ragchats(demo) => demo.profile(url),
+            Self::Smartsbio(demo) => demo.profile(url),
+        }
+    }
 }
 
 async fn ragchats_service(config: &Config) -> Result<ragchats::Service, Failure> {
@@ -288,7 +373,7 @@ fn format_of(path: &Path) -> DemoFormat {
     }
 }
 
-fn render(demo: &ragchats::demo::Demo, format: DemoFormat) -> Result<String, Failure> {
+fn render(demo: &impl serde::Serialize, format: DemoFormat) -> Result<String, Failure> {
     Ok(match format {
         DemoFormat::Toml => toml::to_string(demo)?,
         DemoFormat::Json => serde_json::to_string_pretty(demo)? + "\n",

@@ -201,11 +201,28 @@ fn quotas(planner: &Planner<'_>, cases: &mut Vec<Case>) {
     for name in vocabulary.quotas.keys() {
         let script = planner.reserved(Purpose::Quotas).find_map(|(who, principal)| {
             let limit = *principal.quotas.get(name)?;
-            let (index, _) = planner
+            let caller = Caller::Principal(who.to_owned());
+            let counted =
+                |operation: &Operation| operation.quotas.contains(name) && planner.accepts(operation, principal);
+            let (index, _) = planner.operations().find(|(_, operation)| counted(operation))?;
+            let probe = planner.plain_call(index, &caller)?;
+            let status = planner
+                .subject
+                .contract
+                .quota(name)
+                .and_then(|quota| Some(planner.subject.contract.error_codes().get(&quota.code)?.status));
+            let others = planner
                 .operations()
-                .find(|(_, operation)| operation.quotas.contains(name) && planner.accepts(operation, principal))?;
-            let probe = planner.plain_call(index, &Caller::Principal(who.to_owned()))?;
-            Some(QuotaScript { quota: name.clone(), limit, probe, recovery: planner.options.virtual_clock })
+                .filter(|(other, operation)| *other != index && counted(operation) && planner.can_bind(operation, who));
+            let also_refused = others
+                .filter_map(|(other, _)| {
+                    let mut call = planner.plain_call(other, &caller)?;
+                    call.expect = Expect::Refused { statuses: vec![status.unwrap_or(429)], codes: Vec::new() };
+                    Some(call)
+                })
+                .collect();
+            let recovery = planner.options.virtual_clock;
+            Some(QuotaScript { quota: name.clone(), limit, probe, also_refused, recovery })
         });
         if let Some(script) = script {
             cases.push(Case {

@@ -34,7 +34,8 @@ impl Check for AcceptsValid {
         let refused = seen.subject.is_validation_refusal(status, seen.exchange.json());
         let shut_out = status == 401 && operation.is_secured() && matches!(seen.call.caller, Caller::Principal(_));
         // Rules that the schema cannot state may be the reason, but not for the document's own examples.
-        let by_schema_alone = seen.case.phase == Phase::Examples || !seen.subject.has_further_rules(seen.call.operation);
+        let by_schema_alone =
+            seen.case.phase == Phase::Examples || !seen.subject.has_further_rules(seen.call.operation);
         if refused && !by_schema_alone {
             verdicts.inconclusive.push(clause);
         } else if refused || shut_out {

@@ -14,7 +14,7 @@ static META: Meta = Meta {
     rationale: "OWASP API5:2023, broken function level authorization; RFC 9110 section 15.5.4. The contract's code for \
                 `refusals.forbidden`.",
     sends: "each operation in a principal's `denied` list, as that principal, with a valid request",
-    demands: "403, with the code that the contract names",
+    demands: "403, with the code that the contract names, or the profile's `denied-code`",
     guards: "only what the profile says is denied",
     fault: "a viewer may create what only members may",
 };
@@ -31,10 +31,8 @@ impl Check for Enforced {
                 let Some(mut call) = planner.plain_call(index, &Caller::Principal(name.to_owned())) else { continue };
                 let forbidden =
                     planner.subject.contract.envelope.as_ref().map(|one| one.vocabulary.refusals.forbidden.clone());
-                call.expect = Expect::Refused {
-                    statuses: vec![403],
-                    codes: planner.codes(operation, &[forbidden.as_ref().and_then(|answer| answer.code())]),
-                };
+                let code = principal.denied_code.as_deref().or(forbidden.as_ref().and_then(|answer| answer.code()));
+                call.expect = Expect::Refused { statuses: vec![403], codes: planner.codes(operation, &[code]) };
                 cases.push(planner.single(Phase::Access, META.id, format!("{}/denied/{name}", operation.id), call));
             }
         }
