@@ -57,6 +57,8 @@ pub struct Demo {
     pub keys: BTreeMap<String, DemoKey>,
     /// Sessions of the web pages of organization A, good ones.
     pub sessions: Vec<String>,
+    /// The same of organization C, reserved for exhausting rate limits.
+    pub limits_sessions: Vec<String>,
     /// A session of A that has expired.
     pub expired_session: String,
     /// Well signed and in its lifetime, but there never was such a session.
@@ -207,14 +209,18 @@ pub async fn seed(service: &Service) -> Result<Demo, SeedError> {
     }
     write.commit().await?;
     inner.keys.clear();
-    let owner = organizations.get("a").map_or("", |organization| organization.id);
-    let mut sessions = Vec::new();
+    let id_of = |letter: &str| organizations.get(letter).map_or("", |organization| organization.id);
+    let owner = id_of("a");
+    let (mut sessions, mut limits_sessions) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         sessions.push(inner.sessions.open(owner).await?.access);
     }
+    for _ in 0..2 {
+        limits_sessions.push(inner.sessions.open(id_of("c")).await?.access);
+    }
     let token = |at_ms| inner.sessions.issue_at(owner, "no such session", TokenKind::Access, at_ms);
     let (expired_session, unknown_session) = (token(now - 60 * DAY_MS)?, token(now)?);
-    Ok(Demo { organizations, keys, sessions, expired_session, unknown_session })
+    Ok(Demo { organizations, keys, sessions, limits_sessions, expired_session, unknown_session })
 }
 
 async fn seed_file(

@@ -46,6 +46,12 @@ impl Demo {
                 );
             }
         }
+        for (number, session) in self.limits_sessions.iter().enumerate() {
+            let name = format!("limits-session-{number}");
+            text.push_str(&principal(&name, "reserved for exhausting rate limits", "webSession", session, "c"));
+            text.push_str(&values(self.workspaces("c").first().copied().unwrap_or_default()));
+            text.push_str("reserved-for = \"limits\"\n");
+        }
         let key = |name: &str| self.keys.get(name).map_or("", |key| key.key.as_str());
         for (scheme, kind, credential) in [
             ("bearerKey", "expired", key("expired")),
