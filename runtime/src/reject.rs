@@ -123,6 +123,8 @@ pub struct Refusal<'a> {
     pub granted_scopes: Option<&'a [String]>,
     /// The largest body in bytes.
     pub max_bytes: u64,
+    /// The answer is for one part alone, and lists no fields.
+    pub unlisted: bool,
 }
 
 /// Why an answer is given, for its message.
@@ -211,6 +213,7 @@ pub fn answer(answer: &'static Answer, why: Why, refusal: &Refusal<'_>) -> Respo
     let fields: Vec<FieldError> = refusal
         .violations
         .iter()
+        .filter(|_| !refusal.unlisted)
         .map(|violation| FieldError {
             field: violation.field(),
             message: violation.message.clone().into_owned(),
@@ -258,6 +261,7 @@ pub fn specimen(chosen: &'static Answer, contract: &Contract) -> Response {
         required_scopes: &["things:write"],
         granted_scopes: Some(&["things:read".to_owned()]),
         max_bytes: 1024,
+        unlisted: false,
     };
     answer(chosen, Why::Rejected(RejectionKind::Several), &refusal)
 }

@@ -116,16 +116,6 @@ pub const FAULTS: &[Fault] = &[
         }),
     },
     Fault {
-        name: "event-of-an-unknown-type",
-        check: "response.schema",
-        how: How::Response(|incoming, outgoing, _| {
-            if posts(incoming, "/v1/query/stream") && outgoing.parts.status == StatusCode::OK {
-                let text = String::from_utf8_lossy(&outgoing.body).replace("\"done\"", "\"finished\"");
-                outgoing.body = text.into();
-            }
-        }),
-    },
-    Fault {
         name: "tools-as-plain-text",
         check: "response.media-type",
         how: How::Response(|incoming, outgoing, _| {
