@@ -500,6 +500,9 @@ pub struct QuotaScript {
     pub limit: u64,
     /// The request that is repeated.
     pub probe: Call,
+    /// Requests of the other operations that count against it, which must be refused too.
+    #[serde(default)]
+    pub also_refused: Vec<Call>,
     /// Whether to look at the window's end (needs a clock that can be moved).
     pub recovery: bool,
 }

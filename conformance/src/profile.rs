@@ -109,6 +109,9 @@ pub struct Principal {
     /// Operations (by id) that must be refused to it with 403, for lack of a role.
     #[serde(default)]
     pub denied: Vec<String>,
+    /// The code of these refusals, where it is another than the contract's `refusals.forbidden`.
+    #[serde(default)]
+    pub denied_code: Option<String>,
     /// Kept for one purpose, so that nothing else touches its counters.
     #[serde(default)]
     pub reserved_for: Option<Purpose>,
@@ -312,6 +315,7 @@ impl Profile {
         let quotas: Vec<&str> =
             contract.vocabulary.iter().flat_map(|vocabulary| vocabulary.quotas.keys().map(String::as_str)).collect();
         let names: Vec<&str> = self.principals.keys().map(String::as_str).collect();
+        let codes: Vec<&str> = contract.error_codes().keys().map(String::as_str).collect();
         let mut known = |place: String, what: &str, name: &str, names: &[&str]| {
             if !names.contains(&name) {
                 let hint = nearest(name, names).map(|hint| format!("; did you mean `{hint}`?")).unwrap_or_default();
@@ -344,6 +348,9 @@ impl Profile {
             }
             for operation in &principal.denied {
                 known(place("denied"), "operation", operation, &operations);
+            }
+            if let Some(code) = &principal.denied_code {
+                known(place("denied-code"), "error code", code, &codes);
             }
             for quota in principal.quotas.keys() {
                 known(place("quotas"), "quota", quota, &quotas);

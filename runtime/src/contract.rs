@@ -69,6 +69,19 @@ pub struct Operation {
     pub body: Option<&'static Body>,
     /// What each refusal turns into here; only documented answers.
     pub refusals: &'static Refusals,
+    /// Required parts whose absence has an answer of its own, where nothing else is wrong.
+    pub missing: &'static [Missing],
+}
+
+/// A required part of a request whose absence has an answer of its own.
+#[derive(Debug)]
+pub struct Missing {
+    /// Where it belongs.
+    pub place: Place,
+    /// The name of the parameter, or of the property of the body.
+    pub name: &'static str,
+    /// The answer.
+    pub answer: &'static Answer,
 }
 
 /// A step in the judgement of a request.

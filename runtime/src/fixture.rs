@@ -64,6 +64,7 @@ pub(crate) static GET: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &REFUSALS,
+    missing: &[],
 };
 
 pub(crate) static POST: Operation = Operation {
@@ -82,6 +83,7 @@ pub(crate) static POST: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &REFUSALS,
+    missing: &[],
 };
 
 pub(crate) static CONTRACT: Contract = Contract {

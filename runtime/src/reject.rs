@@ -123,6 +123,8 @@ pub struct Refusal<'a> {
     pub granted_scopes: Option<&'a [String]>,
     /// The largest body in bytes.
     pub max_bytes: u64,
+    /// The answer is for one part alone, and lists no fields.
+    pub unlisted: bool,
 }
 
 /// Why an answer is given, for its message.
@@ -214,6 +216,7 @@ pub fn answer(answer: &'static Answer, why: Why, refusal: &Refusal<'_>) -> Respo
     let fields: Vec<FieldError> = refusal
         .violations
         .iter()
+        .filter(|_| !refusal.unlisted)
         .map(|violation| FieldError {
             field: violation.field(),
             message: violation.message.clone().into_owned(),
@@ -261,6 +264,7 @@ pub fn specimen(chosen: &'static Answer, contract: &Contract) -> Response {
         required_scopes: &["things:write"],
         granted_scopes: Some(&["things:read".to_owned()]),
         max_bytes: 1024,
+        unlisted: false,
     };
     answer(chosen, Why::Rejected(RejectionKind::Several), &refusal)
 }
@@ -310,7 +314,13 @@ fn known(fact: Fact, refusal: &Refusal<'_>) -> Option<Value> {
 pub(crate) fn answer_to(rejection: &Rejection, operation: &Operation, contract: &Contract) -> (&'static Answer, Why) {
     let refusals = &operation.refusals;
     let chosen = match rejection.kind {
-        RejectionKind::Missing => refusals.missing,
+        RejectionKind::Missing => {
+            let absent = rejection.violations.first();
+            let own = operation.missing.iter().find(|missing| {
+                absent.is_some_and(|absent| absent.place == missing.place && absent.field() == missing.name)
+            });
+            own.map(|missing| missing.answer).or(refusals.missing)
+        }
         RejectionKind::Invalid => refusals.invalid,
         RejectionKind::Several => refusals.several,
         RejectionKind::Malformed => refusals.malformed,

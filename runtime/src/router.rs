@@ -320,6 +320,7 @@ impl<G: Gate> Table<G> {
                         violations: &rejection.violations,
                         path: &exchange.incoming.path,
                         max_bytes: operation.body.map_or(0, |body| body.max_bytes),
+                        unlisted: operation.missing.iter().any(|missing| std::ptr::eq(missing.answer, answer)),
                         ..Refusal::default()
                     },
                 )

@@ -4,3 +4,4 @@ pub mod foilengine;
 pub mod platform;
 pub mod ragchats;
 pub mod registry;
+pub mod smartsbio;

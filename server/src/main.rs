@@ -257,6 +257,7 @@ async fn run_server(options: Serve) -> Result<(), Failure> {
     let address = listener.local_addr()?;
     for served in &services {
         let url = base_url(address, &served.prefix);
+        served.service.reached_at(&url);
         if let (Some(path), Some(demo)) = (&options.profile, &served.demonstration) {
             write_private(&file_of(path, served), &(demo.profile)(&url))?;
         }

@@ -10,7 +10,7 @@ use trueline_runtime::contract::Contract;
 use crate::platform::config::Config;
 use crate::platform::ingest::PdfReader;
 use crate::platform::jobs::Workers;
-use crate::{foilengine, ragchats};
+use crate::{foilengine, ragchats, smartsbio};
 
 /// Whatever keeps a service from doing what it is asked.
 pub type Failure = Box<dyn std::error::Error>;
@@ -54,6 +54,14 @@ pub const ENTRIES: &[Entry] = &[
             })
         },
     },
+    Entry {
+        name: "smartsbio",
+        about: "An agent, tools, pipelines and files for bioinformatics",
+        contract: &contract_smartsbio::operations::CONTRACT,
+        build: |config, _| {
+            Box::pin(async { Ok(Box::new(smartsbio::Service::builder().configure(config)?.build().await?) as _) })
+        },
+    },
 ];
 
 /// The entry of this name.
@@ -66,6 +74,9 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 pub trait Service: Send + Sync {
     /// Everything that the contract promises.
     fn router(&self) -> Router;
+
+    /// Tells a service that gives out URLs of its own under which one it is reached.
+    fn reached_at(&self, _url: &str) {}
 
     /// Starts what runs in the background; none if nothing does.
     fn start(&self) -> BoxFuture<'_, Result<Option<Workers>, Failure>>;
@@ -135,6 +146,28 @@ impl Service for foilengine::Service {
 
     fn seed(&self) -> BoxFuture<'_, Result<Demonstration, Failure>> {
         Box::pin(async { Demonstration::new(foilengine::demo::seed(self).await?, foilengine::demo::Demo::profile) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.store().close())
+    }
+}
+
+impl Service for smartsbio::Service {
+    fn router(&self) -> Router {
+        self.router()
+    }
+
+    fn reached_at(&self, url: &str) {
+        self.reached_at(url);
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<Option<Workers>, Failure>> {
+        Box::pin(async { Ok(Some(self.start_workers().await?)) })
+    }
+
+    fn seed(&self) -> BoxFuture<'_, Result<Demonstration, Failure>> {
+        Box::pin(async { Demonstration::new(smartsbio::demo::seed(self).await?, smartsbio::demo::Demo::profile) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -499,6 +499,43 @@ impl Contract {
         self.vocabulary.as_ref().map_or(&NONE, |vocabulary| &vocabulary.error_codes)
     }
 
+    /// The required parts of a request whose absence has a code of its own (`x-missing`): parameters, and properties of a
+    /// body of one object. Place (none: the body), name, code.
+    pub fn missing_codes<'a>(&'a self, operation: &'a Operation) -> Vec<(Option<ParameterPlace>, &'a str, &'a str)> {
+        let mut found = Vec::new();
+        for parameter in operation.parameters.iter().filter(|parameter| parameter.required) {
+            if let Some(code) = self.word(&parameter.schema.value, "x-missing") {
+                found.push((Some(parameter.place), parameter.name.as_str(), code));
+            }
+        }
+        for schema in operation.body.iter().flat_map(|body| &body.media).filter_map(|media| media.schema.as_ref()) {
+            let resolved = self.resolve(schema);
+            let required = resolved.value.get("required").and_then(Value::as_array).into_iter().flatten();
+            for name in required.filter_map(Value::as_str) {
+                if let Some(property) = resolved.value.get("properties").and_then(|properties| properties.get(name))
+                    && let Some(code) = self.word(property, "x-missing")
+                    && !found.contains(&(None, name, code))
+                {
+                    found.push((None, name, code));
+                }
+            }
+        }
+        found
+    }
+
+    /// The text of an `x-` word of a schema, or of the named schema that it refers to.
+    fn word<'a>(&'a self, schema: &'a Value, word: &str) -> Option<&'a str> {
+        let mut current = schema;
+        for _ in 0..64 {
+            if let Some(text) = current.get(word).and_then(Value::as_str) {
+                return Some(text);
+            }
+            let name = current.get("$ref").and_then(Value::as_str)?.strip_prefix("#/$defs/")?;
+            current = &self.schemas.get(name)?.value;
+        }
+        None
+    }
+
     /// The rate class with this name.
     pub fn rate_class(&self, name: &str) -> Option<&RateClass> {
         self.vocabulary.as_ref()?.rate_limits.as_ref()?.classes.get(name)

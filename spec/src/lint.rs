@@ -274,6 +274,12 @@ impl<'c> Lint<'c> {
             let problem = self.error(&operation.at, format!("this operation is limited, but may not answer `{code}`"));
             problem.help = Some("list the code in x-error-codes".into());
         }
+        for (_, name, code) in contract.missing_codes(operation) {
+            if !operation.error_codes.iter().any(|listed| listed == code) {
+                let title = format!("this operation needs `{name}`, but may not answer `{code}` where it is missing");
+                self.error(&operation.at, title).help = Some("list the code in x-error-codes".into());
+            }
+        }
         for (index, name) in operation.quotas.iter().enumerate() {
             let at = operation.at.join("x-quotas").join(&index.to_string());
             match contract.quota(name) {
@@ -659,6 +665,14 @@ impl<'c> Lint<'c> {
             self.counts.schemas.add(provenance.as_ref().map(|provenance| provenance.status));
             if provenance.is_none() {
                 self.error(&schema.at, format!("the schema `{name}` has no x-provenance"));
+            }
+            let codes = contract.error_codes();
+            if let Some(code) = schema.value.get("x-missing").and_then(Value::as_str)
+                && !codes.contains_key(code)
+            {
+                let help = did_you_mean(code, codes.keys().map(String::as_str));
+                let at = schema.at.join("x-missing");
+                self.error(&at, format!("the error code `{code}` is not in the catalogue")).help = help;
             }
             self.schema_examples(&schema.value, &schema.at, true);
         }

@@ -513,6 +513,20 @@ pub enum Secret {
     Never,
 }
 
+/// The extensions of a schema that are texts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaVocabulary {
+    /// The code of a request that is right but for the absence of a required value of this schema, where it is another
+    /// than `refusals.missing`. Counts for parameters and for the properties of a body.
+    #[serde(default, rename = "x-missing")]
+    pub missing: Option<String>,
+    /// More rules hold for a value than the schema can state, told in words: a service may refuse, as not valid, what the
+    /// schema allows. The document's examples keep these rules too.
+    #[serde(default, rename = "x-further-rules")]
+    pub further_rules: Option<String>,
+}
+
 /// The extensions of an operation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -555,6 +569,8 @@ pub struct Vocabulary {
     pub x_credential: Credential,
     /// On a schema property.
     pub x_secret: Option<Secret>,
+    /// On a schema.
+    pub schema: SchemaVocabulary,
     /// Anywhere.
     pub x_provenance: Option<Provenance>,
 }
@@ -629,6 +645,11 @@ impl When {
     /// Whether a request counts whose good credential is of this scheme; of none if it has no good one.
     pub fn counts(&self, scheme: Option<&str>) -> bool {
         self.0.is_empty() || self.0.iter().any(|one| one == scheme.unwrap_or("none"))
+    }
+
+    /// Whether every request counts, whoever sends it.
+    pub fn counts_all(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether requests without a good credential count, and not only because all do.

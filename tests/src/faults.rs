@@ -66,7 +66,7 @@ pub struct Memory {
 }
 
 #[derive(Default)]
-struct Seen {
+pub(crate) struct Seen {
     /// Access tokens by anything that identifies them: their signed part, and the refresh token they came with.
     access: HashMap<String, String>,
     /// The newest access token by the login's e-mail address.
@@ -74,13 +74,13 @@ struct Seen {
     /// Login bodies by access token, and when the token was issued (the service's `Date` does not go by its clock).
     logins: HashMap<String, Bytes>,
     /// Credentials that were limited once.
-    limited: HashSet<String>,
+    pub(crate) limited: HashSet<String>,
     /// A quota was exceeded once.
-    over_quota: bool,
+    pub(crate) over_quota: bool,
     /// The newest agent that was answered.
     agent: Option<Value>,
     /// Demo facts that a fault may use.
-    good_key: Option<String>,
+    pub(crate) good_key: Option<String>,
     revoked_key: Option<String>,
 }
 
@@ -167,7 +167,7 @@ impl Layer {
 }
 
 impl Memory {
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    pub(crate) fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -204,21 +204,21 @@ impl Memory {
 }
 
 impl Incoming {
-    fn bearer(&self) -> Option<&str> {
+    pub(crate) fn bearer(&self) -> Option<&str> {
         self.parts.headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
     }
 
-    fn set_bearer(&mut self, token: &str) {
+    pub(crate) fn set_bearer(&mut self, token: &str) {
         if let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}")) {
             self.parts.headers.insert(AUTHORIZATION, value);
         }
     }
 
-    fn is(&self, method: &Method, path: &str) -> bool {
+    pub(crate) fn is(&self, method: &Method, path: &str) -> bool {
         self.parts.method == *method && self.parts.uri.path() == path
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.parts.uri.path()
     }
 
@@ -232,12 +232,12 @@ impl Incoming {
         self.parts.method == Method::POST && self.path().ends_with("/query/")
     }
 
-    fn json(&self) -> Option<Value> {
+    pub(crate) fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
 
     /// Changes the members of a JSON body.
-    fn change_body(&mut self, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn change_body(&mut self, change: impl FnOnce(&mut Value)) {
         if let Some(mut body) = self.json().filter(Value::is_object) {
             change(&mut body);
             self.body = body.to_string().into();
@@ -246,11 +246,11 @@ impl Incoming {
 }
 
 impl Outgoing {
-    fn json(&self) -> Option<Value> {
+    pub(crate) fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Value)) {
         if let Some(mut body) = self.json() {
             change(&mut body);
             self.body = body.to_string().into();
@@ -258,17 +258,17 @@ impl Outgoing {
     }
 
     /// Changes the body of answers with this error code.
-    fn change_error(&mut self, code: &str, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn change_error(&mut self, code: &str, change: impl FnOnce(&mut Value)) {
         if self.json().is_some_and(|body| body["error"] == code) {
             self.change(change);
         }
     }
 
-    fn number(&self, header: &'static str) -> Option<i64> {
+    pub(crate) fn number(&self, header: &'static str) -> Option<i64> {
         self.parts.headers.get(header)?.to_str().ok()?.parse().ok()
     }
 
-    fn set(&mut self, header: &'static str, value: impl ToString) {
+    pub(crate) fn set(&mut self, header: &'static str, value: impl ToString) {
         if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
             self.parts.headers.insert(HeaderName::from_static(header), value);
         }

@@ -4,6 +4,7 @@
 pub mod depot;
 pub mod faults;
 pub mod foilengine;
+pub mod smartsbio;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use trueline_spec::Contract;
 use crate::faults::{Fault, How, Keys};
 
 /// 2026-01-10T12:00:00Z: in the middle of a month, so that quotas and windows have room on both sides.
-const START_MS: i64 = 1_768_046_400_000;
+pub(crate) const START_MS: i64 = 1_768_046_400_000;
 
 /// A running service and what the harness needs for it.
 pub struct Ragchats<T = InProcessTarget> {
@@ -84,7 +85,7 @@ pub fn suite(profile: Profile) -> Result<Suite, Box<dyn std::error::Error>> {
 }
 
 /// The harness says where a caller is as [`PeerAddress`]; a listener would say it as [`ConnectInfo`].
-async fn peer_address(mut request: Request, next: Next) -> Response {
+pub(crate) async fn peer_address(mut request: Request, next: Next) -> Response {
     if let Some(PeerAddress(address)) = request.extensions().get().copied() {
         request.extensions_mut().insert(ConnectInfo(SocketAddr::from((address, 0))));
     }

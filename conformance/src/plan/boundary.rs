@@ -154,14 +154,20 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         let id = format!("{}/{}/{}/unknown", operation.id, parameter.place, parameter.name);
         cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
     }
+    unknown_in_query(planner, plain, cases);
     for (pointer, binding) in nameable(planner, plain) {
         let Some(mut call) = with_member(planner, plain, &pointer) else { continue };
         let Some(CallBody::Value { value, bindings, .. }) = &mut call.body else { continue };
         let Some(place) = value.pointer_mut(&pointer) else { continue };
         let of_session = matches!(binding, Binding::Login { .. });
-        // Only uuids: of other ids nobody can say what an unknown one looks like. What a session gave is anything else.
+        let of_resource = matches!(binding, Binding::Resource { .. });
+        let mut also = Vec::new();
+        // What a session gave is anything, and what a uuid looks like is known.
         if place.as_str().is_some_and(is_uuid) {
             *place = Value::from(super::UNKNOWN_UUID);
+        } else if of_resource && place.is_string() {
+            *place = Value::from(NO_SUCH_THING);
+            also = OTHER_FORM.to_vec();
         } else if of_session && place.is_string() {
             *place = Value::from("trueline-nobody-was-given-this");
         } else {
@@ -172,7 +178,8 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         if operation.response(status).is_none() || (of_session && operation.is_secured()) {
             continue;
         }
-        call.expect = Expect::Refused { statuses: vec![status], codes: Vec::new() };
+        also.insert(0, status);
+        call.expect = Expect::Refused { statuses: also, codes: Vec::new() };
         let id = format!("{}/body{pointer}/unknown", operation.id);
         cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
     }
@@ -206,6 +213,40 @@ impl Planner<'_> {
         calls
     }
 }
+
+/// The same for query parameters that a link fills with what an operation has made, the optional ones too.
+fn unknown_in_query(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
+    let operation = planner.subject.operation(plain.operation);
+    if operation.response(404).is_none() {
+        return;
+    }
+    for (index, parameter) in operation.parameters.iter().enumerate() {
+        if parameter.place != ParameterPlace::Query {
+            continue;
+        }
+        let Some(nobody) = planner.unknown_id(plain.operation, index) else { continue };
+        let mut call = plain.clone();
+        set_argument(&mut call, index, nobody.clone());
+        planner.bind(&mut call);
+        let bound = call.arguments.iter().any(|argument| {
+            argument.parameter == index && matches!(argument.value, ArgumentValue::Bound(Binding::Resource { .. }))
+        });
+        if !bound || !nobody.is_string() {
+            continue;
+        }
+        set_argument(&mut call, index, nobody);
+        let statuses = [&[404][..], &OTHER_FORM].concat();
+        call.expect = Expect::Refused { statuses, codes: Vec::new() };
+        let id = format!("{}/query/{}/unknown", operation.id, parameter.name);
+        cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
+    }
+}
+
+/// An id that nobody gives out.
+const NO_SUCH_THING: &str = "trueline-knows-no-such-thing";
+
+/// An id without a documented form may have one all the same, and a made-up one may break it.
+const OTHER_FORM: [u16; 2] = [400, 422];
 
 /// Every member of the body that can be bound, the optional ones too, with its binding.
 fn nameable(planner: &Planner<'_>, plain: &Call) -> Vec<(String, Binding)> {

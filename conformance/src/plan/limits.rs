@@ -22,9 +22,14 @@ pub(super) fn plan(planner: &Planner<'_>, cases: &mut Vec<Case>) {
     let mut classes: Vec<_> = limits.classes.iter().collect();
     classes.sort_by_key(|(_, class)| !matches!(class.per, Per::Path(_)));
     for (name, class) in classes {
-        if let Some(exhaust) = exhaust(planner, name, class) {
+        for (number, scheme) in schemes(planner, class).into_iter().enumerate() {
+            let Some(exhaust) = exhaust(planner, name, class, scheme) else { continue };
+            let id = match scheme {
+                Some(scheme) if number > 0 => format!("limits/{name}/{scheme}"),
+                _ => format!("limits/{name}"),
+            };
             cases.push(Case {
-                id: format!("limits/{name}"),
+                id,
                 phase: Phase::Limits,
                 check: "limit.enforced".into(),
                 script: Script::Exhaust(Box::new(exhaust)),
@@ -34,7 +39,21 @@ pub(super) fn plan(planner: &Planner<'_>, cases: &mut Vec<Case>) {
     quotas(planner, cases);
 }
 
-fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhaust> {
+/// The schemes with which a class is to be used up, each apart: one, unless each credential has a counter of its own and
+/// the class does not say of which scheme.
+fn schemes<'a>(planner: &Planner<'a>, class: &RateClass) -> Vec<Option<&'a str>> {
+    let mut schemes: Vec<Option<&str>> = Vec::new();
+    if class.when.counts_all() && matches!(class.per, Per::User | Per::Credential) {
+        for (_, principal) in planner.reserved(Purpose::Limits) {
+            if !schemes.contains(&Some(&principal.scheme)) {
+                schemes.push(Some(&principal.scheme));
+            }
+        }
+    }
+    if schemes.is_empty() { vec![None] } else { schemes }
+}
+
+fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass, scheme: Option<&str>) -> Option<Exhaust> {
     let counted = |operation: &Operation| operation.rate_limits.iter().any(|counted| counted == name);
     let limit = planner.profile.limits.get(name).copied().unwrap_or(class.limit);
     let window = class.window.0;
@@ -65,6 +84,7 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
     let mut reserved = planner
         .reserved(Purpose::Limits)
         .filter(|(_, one)| class.when.counts(Some(&one.scheme)))
+        .filter(|(_, one)| scheme.is_none_or(|scheme| *scheme == one.scheme))
         .filter(|(_, one)| operations.iter().any(|(_, operation)| planner.accepts(operation, one)));
     // Using up a class that counts per resource leaves marks on the caller's own counters: that is another caller's part.
     let (who, principal) = match &class.per {
@@ -111,8 +131,10 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass) -> Option<Exhau
             }
         }
     }
-    // With the limit judged first, a call that must be limited does nothing else, so any operation may show it.
-    let limit_first = planner.subject.contract.check_order().first() == Some(&CheckStep::Limit);
+    // With the limit judged first, or right after the caller, whose credential is good, a call that must be limited does
+    // nothing else, so any operation may show it.
+    let mut order = planner.subject.contract.check_order().iter();
+    let limit_first = order.find(|step| **step != CheckStep::Authenticate) == Some(&CheckStep::Limit);
     let also_limited = operations
         .iter()
         .filter(|(other, operation)| *other != index && callable(operation))
@@ -217,11 +239,28 @@ fn quotas(planner: &Planner<'_>, cases: &mut Vec<Case>) {
     for name in vocabulary.quotas.keys() {
         let script = planner.reserved(Purpose::Quotas).find_map(|(who, principal)| {
             let limit = *principal.quotas.get(name)?;
-            let (index, _) = planner
+            let caller = Caller::Principal(who.to_owned());
+            let counted =
+                |operation: &Operation| operation.quotas.contains(name) && planner.accepts(operation, principal);
+            let (index, _) = planner.operations().find(|(_, operation)| counted(operation))?;
+            let probe = planner.plain_call(index, &caller)?;
+            let status = planner
+                .subject
+                .contract
+                .quota(name)
+                .and_then(|quota| Some(planner.subject.contract.error_codes().get(&quota.code)?.status));
+            let others = planner
                 .operations()
-                .find(|(_, operation)| operation.quotas.contains(name) && planner.accepts(operation, principal))?;
-            let probe = planner.plain_call(index, &Caller::Principal(who.to_owned()))?;
-            Some(QuotaScript { quota: name.clone(), limit, probe, recovery: planner.options.virtual_clock })
+                .filter(|(other, operation)| *other != index && counted(operation) && planner.can_bind(operation, who));
+            let also_refused = others
+                .filter_map(|(other, _)| {
+                    let mut call = planner.plain_call(other, &caller)?;
+                    call.expect = Expect::Refused { statuses: vec![status.unwrap_or(429)], codes: Vec::new() };
+                    Some(call)
+                })
+                .collect();
+            let recovery = planner.options.virtual_clock;
+            Some(QuotaScript { quota: name.clone(), limit, probe, also_refused, recovery })
         });
         if let Some(script) = script {
             cases.push(Case {

@@ -118,6 +118,9 @@ impl Run {
             }
         }
         steps.push(self.step(&quota.probe, &mut context, Purpose::Over).await?);
+        for call in &quota.also_refused {
+            steps.push(self.step(call, &mut CaseContext::default(), Purpose::AlsoLimited).await?);
+        }
         let window = self.subject.contract.quota(&quota.quota).map(|quota| quota.window);
         if quota.recovery
             && let Some(window) = window

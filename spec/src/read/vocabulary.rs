@@ -23,7 +23,7 @@ const OPERATION: &[&str] = &[
     "x-provenance",
 ];
 const SECURITY_SCHEME: &[&str] = &["x-credential", "x-provenance"];
-const SCHEMA: &[&str] = &["x-secret", "x-provenance"];
+const SCHEMA: &[&str] = &["x-secret", "x-missing", "x-further-rules", "x-provenance"];
 
 /// The keys by which a misspelled `x-contract` gives itself away.
 const TELLING: &[&str] =
@@ -174,6 +174,11 @@ impl<'d> Reader<'d> {
         self.extensions_of(schema, at, SCHEMA, "a schema");
         if let Some(value) = schema.get("x-secret") {
             self.typed::<Secret>(&Node { value, at: at.join("x-secret") });
+        }
+        for key in ["x-missing", "x-further-rules"] {
+            if let Some(value) = schema.get(key) {
+                self.typed::<String>(&Node { value, at: at.join(key) });
+            }
         }
         if let Some(value) = schema.get("x-provenance") {
             self.typed::<Provenance>(&Node { value, at: at.join("x-provenance") });

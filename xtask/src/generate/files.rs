@@ -32,7 +32,7 @@ pub fn run(root: &Path, options: &Options) -> io::Result<bool> {
         eprintln!("there is no contract `{only}`; there are: {}", contracts.join(", "));
         return Ok(false);
     }
-    let mut good = true;
+    let mut good = vocabulary(root, options.check)?;
     for name in contracts.iter().filter(|name| options.only.as_ref().is_none_or(|only| only == *name)) {
         let document = format!("spec/contracts/{name}/openapi.yaml");
         let made = Contract::load(&root.join(&document)).and_then(|contract| generate(&contract, &document));
@@ -52,6 +52,22 @@ pub fn run(root: &Path, options: &Options) -> io::Result<bool> {
         }
     }
     Ok(good)
+}
+
+/// The published JSON Schema of the vocabulary, made from its types. Whether it is current.
+fn vocabulary(root: &Path, check: bool) -> io::Result<bool> {
+    const PATH: &str = "spec/contracts/vocabulary.schema.json";
+    let (path, current) = (root.join(PATH), trueline_spec::vocabulary::json_schema_text());
+    if path.is_file() && read(&path)? == current {
+        return Ok(true);
+    }
+    if check {
+        eprintln!("{PATH} is not what the types say; run `cargo xtask generate`");
+        return Ok(false);
+    }
+    fs::write(&path, current)?;
+    println!("{PATH}: written");
+    Ok(true)
 }
 
 /// Every folder under `spec/contracts` with an entry document, sorted.

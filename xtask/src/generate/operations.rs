@@ -41,7 +41,7 @@ pub(super) fn emit(
         source.items(quote! {
             #[allow(unused_imports)]
             use ::trueline_runtime::contract::{
-                Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+                Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes, Style,
             };
             #[allow(unused_imports)]
             use super::{classes, refusals, schemes};
@@ -415,6 +415,14 @@ fn operation(plan: &Plan<'_>, set: usize, dialect: &Dialect<'_>) -> TokenStream 
         }
         None => quote! { None },
     };
+    let missing = plan.missing.iter().map(|(place, name, answer)| {
+        let answer = dialect.constant(answer);
+        let place = match place {
+            Some(place) => place_word(*place),
+            None => quote! { Body },
+        };
+        quote! { Missing { place: Place::#place, name: #name, answer: &#answer } }
+    });
     let set = format_ident!("SET_{}", set + 1);
     let docs = doc(&format!("`{method} {path}`"));
     quote! {
@@ -435,18 +443,23 @@ fn operation(plan: &Plan<'_>, set: usize, dialect: &Dialect<'_>) -> TokenStream 
             parameters: &[#(#parameters),*],
             body: #body,
             refusals: &refusals::#set,
+            missing: &[#(#missing),*],
         };
+    }
+}
+
+fn place_word(place: ParameterPlace) -> TokenStream {
+    match place {
+        ParameterPlace::Path => quote! { Path },
+        ParameterPlace::Query => quote! { Query },
+        ParameterPlace::Header => quote! { Header },
+        ParameterPlace::Cookie => quote! { Cookie },
     }
 }
 
 fn parameter(planned: &PlannedParameter<'_>, dialect: &Dialect<'_>) -> TokenStream {
     let parameter = planned.parameter;
-    let place = match parameter.place {
-        ParameterPlace::Path => quote! { Path },
-        ParameterPlace::Query => quote! { Query },
-        ParameterPlace::Header => quote! { Header },
-        ParameterPlace::Cookie => quote! { Cookie },
-    };
+    let place = place_word(parameter.place);
     let name = match parameter.place {
         ParameterPlace::Header => parameter.name.to_lowercase(),
         _ => parameter.name.clone(),

@@ -38,6 +38,8 @@ pub(super) struct Plan<'a> {
     pub(super) failures: Vec<(String, String)>,
     pub(super) caller: Caller,
     pub(super) refusals: Chosen,
+    /// Required parts whose absence has an answer of its own: place (none: the body), name, answer.
+    pub(super) missing: Vec<(Option<ParameterPlace>, String, Answer)>,
     /// All that are needed, the ones of the security requirements included.
     pub(super) scopes: Vec<String>,
 }
@@ -276,6 +278,7 @@ impl<'a: 's, 's> Planner<'a, 's> {
         Plan {
             scopes: self.scopes(operation),
             refusals: dialect.refusals(operation, judged),
+            missing: dialect.missing(operation),
             constant: names::shouty(&operation.id),
             operation,
             module,
@@ -381,7 +384,8 @@ impl<'a: 's, 's> Planner<'a, 's> {
             };
             let standalone = self.contract.standalone(&parameter.schema, Direction::Request);
             let not_found = match parameter.place {
-                ParameterPlace::Path if !self.takes_anything(&parameter.schema) => {
+                // A path may hold what is no text at all, which is invalid by any schema.
+                ParameterPlace::Path if !self.takes_anything(&parameter.schema) || !validates(operation) => {
                     dialect.not_found(operation, &parameter.name, may_be_invalid)
                 }
                 _ => None,

@@ -291,6 +291,27 @@ impl<'a> Dialect<'a> {
         Some(chosen)
     }
 
+    /// Required parts whose absence has a documented answer of its own.
+    pub(super) fn missing(&mut self, operation: &Operation) -> Vec<(Option<ParameterPlace>, String, Answer)> {
+        let mut found = Vec::new();
+        for (place, name, code) in self.contract.missing_codes(operation) {
+            let answer = Answer::Code(code.to_owned());
+            if self.documents(operation, &answer) {
+                self.platform.insert(answer.to_string());
+                // The runtime knows headers by their lower-case names.
+                let name = if place == Some(ParameterPlace::Header) { name.to_lowercase() } else { name.to_owned() };
+                found.push((place, name, answer));
+            } else {
+                self.sink.refuse_with_help(
+                    &operation.at,
+                    format!("`{}` needs `{name}`, and does not document `{code}` where it is missing", operation.id),
+                    "list the code in x-error-codes",
+                );
+            }
+        }
+        found
+    }
+
     fn failures_quietly<'s>(&'s self, operation: &'s Operation) -> impl Iterator<Item = &'s Failing> {
         self.failing.values().filter(|failing| self.documents(operation, &failing.answer))
     }

@@ -192,8 +192,11 @@ impl<'a> Types<'a> {
         }
         for keyword in ["oneOf", "anyOf"] {
             if let Some(variants) = map.get(keyword).and_then(Value::as_array)
+                // Alternatives that only say what is required are the validator's, not the type's.
                 && variants.iter().any(|variant| {
-                    variant.as_object().is_some_and(|variant| variant.keys().any(|key| shapes(key) || key == "$ref"))
+                    variant.as_object().is_some_and(|variant| {
+                        variant.keys().any(|key| shapes(key) && key != "required" || key == "$ref")
+                    })
                 })
             {
                 return self.union(map, keyword, variants, at, hint);

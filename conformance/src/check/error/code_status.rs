@@ -1,8 +1,10 @@
+use trueline_spec::Contract;
+use trueline_spec::contract::ParameterPlace;
 use trueline_spec::vocabulary::Answer;
 
 use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
 use super::code;
-use crate::case::{Expect, Script};
+use crate::case::{Expect, FaultNote, Part, Script};
 use crate::finding::Offending;
 
 /// `error.code-status`.
@@ -83,6 +85,11 @@ fn wanted<'a>(seen: &Seen<'a>) -> Option<&'a str> {
     }
     let refusals = &seen.contract().envelope.as_ref()?.vocabulary.refusals;
     let top_level = fault.instance.matches('/').count() == 1 || fault.instance.is_empty();
+    if fault.keyword == "required"
+        && let Some(code) = code_of_absence(seen, fault)
+    {
+        return Some(code);
+    }
     let answer: &Answer = match fault.keyword.as_str() {
         "required" if top_level && !fault.schema.is_empty() && !fault.instance.is_empty() => &refusals.missing,
         "minLength" | "maxLength" | "minimum" | "maximum" | "pattern" | "enum" | "format" if top_level => {
@@ -99,6 +106,20 @@ fn wanted<'a>(seen: &Seen<'a>) -> Option<&'a str> {
         _ => return None,
     };
     answer.code()
+}
+
+/// The code of a part's own that its absence has (`x-missing`).
+fn code_of_absence<'a>(seen: &Seen<'a>, fault: &FaultNote) -> Option<&'a str> {
+    let contract: &'a Contract = seen.contract();
+    let operation = contract.operations.get(seen.call.operation)?;
+    let absent = |place: Option<ParameterPlace>, name: &str| match &fault.part {
+        Part::Parameter(index) => {
+            let parameter = &operation.parameters[*index];
+            place == Some(parameter.place) && name == parameter.name
+        }
+        Part::Body => place.is_none() && fault.instance == format!("/{}", crate::clause::escape(name)),
+    };
+    contract.missing_codes(operation).into_iter().find(|(place, name, _)| absent(*place, name)).map(|(_, _, code)| code)
 }
 
 /// Whether the body as a whole is a choice between schemas.

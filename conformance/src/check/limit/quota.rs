@@ -61,6 +61,11 @@ impl Check for Enforced {
         for step in steps_for(sequence.steps, Purpose::Over) {
             verdicts.decide(is_over(step), clause, || broken("does not end", refusal.clone(), step, "over"));
         }
+        for step in steps_for(sequence.steps, Purpose::AlsoLimited) {
+            let id = &sequence.subject.operation(step.call.operation).id;
+            let title = format!("does not bind {id}");
+            verdicts.decide(is_over(step), clause, || broken(&title, refusal.clone(), step, id));
+        }
         for step in steps_for(sequence.steps, Purpose::BeforeReset) {
             verdicts
                 .decide(is_over(step), clause, || broken("starts again too early", refusal.clone(), step, "before"));

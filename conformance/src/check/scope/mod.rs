@@ -14,9 +14,9 @@ pub(super) const CHECKS: &[&dyn Check] = &[&enforced::Enforced, &sufficient::Suf
 /// Every call that must be refused for lack of a right: its name, and the call.
 fn unauthorized(planner: &Planner<'_>) -> Vec<(String, Call)> {
     let mut calls = Vec::new();
-    let expect = |planner: &Planner<'_>, index: usize| {
+    let expect = |planner: &Planner<'_>, index: usize, own: Option<&str>| {
         let forbidden = planner.subject.contract.envelope.as_ref().map(|one| one.vocabulary.refusals.forbidden.clone());
-        let code = forbidden.as_ref().and_then(|answer| answer.code());
+        let code = own.or(forbidden.as_ref().and_then(|answer| answer.code()));
         let codes = planner.codes(planner.subject.operation(index), &[code]);
         Expect::Refused { statuses: vec![403], codes }
     };
@@ -44,7 +44,9 @@ fn unauthorized(planner: &Planner<'_>) -> Vec<(String, Call)> {
             };
             let Some(mut call) = call else { continue };
             call.caller = Caller::Principal(name.to_owned());
-            call.expect = expect(planner, index);
+            // For want of a scope it is the contract's code; the profile's is for what else denies.
+            let code = principal.denied_code.as_deref().filter(|_| !lacks);
+            call.expect = expect(planner, index, code);
             calls.push((format!("{}/denied/{name}", operation.id), call));
         }
     }
@@ -59,7 +61,7 @@ fn unauthorized(planner: &Planner<'_>) -> Vec<(String, Call)> {
                 }
                 let Some(mut call) = planner.plain_call(index, &Caller::Principal(by.to_owned())) else { continue };
                 call.caller = Caller::Minted { by: by.to_owned(), scopes };
-                call.expect = expect(planner, index);
+                call.expect = expect(planner, index, None);
                 calls.push((format!("{}/without/{scope}", operation.id), call));
             }
         }

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -47,6 +48,7 @@ pub static LIST_AGENTS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `POST /agents/`
@@ -86,6 +88,7 @@ pub static CREATE_AGENT: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `GET /agents/{agentId}/`
@@ -124,6 +127,7 @@ pub static GET_AGENT: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `DELETE /agents/{agentId}/`
@@ -162,6 +166,7 @@ pub static DELETE_AGENT: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `PATCH /agents/{agentId}/`
@@ -211,4 +216,5 @@ pub static UPDATE_AGENT: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_6,
+    missing: &[],
 };

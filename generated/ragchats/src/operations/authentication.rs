@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -44,6 +45,7 @@ pub static LOG_IN: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_1,
+    missing: &[],
 };
 
 /// `POST /auth/token/refresh/`
@@ -80,6 +82,7 @@ pub static REFRESH_ACCESS_TOKEN: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };
 
 /// `POST /auth/logout/`
@@ -117,4 +120,5 @@ pub static LOG_OUT: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -64,6 +65,7 @@ pub static QUERY_AGENT: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `GET /agents/{agentId}/conversations/`
@@ -102,6 +104,7 @@ pub static LIST_CONVERSATIONS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /agents/{agentId}/conversations/{conversationId}/`
@@ -151,4 +154,5 @@ pub static GET_CONVERSATION: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };

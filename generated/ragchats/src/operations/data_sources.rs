@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -58,6 +59,7 @@ pub static LIST_DATA_SOURCES: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_6,
+    missing: &[],
 };
 
 /// `POST /data-sources/`
@@ -96,6 +98,7 @@ pub static CREATE_DATA_SOURCE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `GET /data-sources/{dataSourceId}/`
@@ -134,6 +137,7 @@ pub static GET_DATA_SOURCE: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `DELETE /data-sources/{dataSourceId}/`
@@ -172,6 +176,7 @@ pub static DELETE_DATA_SOURCE: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /data-sources/{dataSourceId}/upload/`
@@ -230,6 +235,7 @@ pub static UPLOAD_DOCUMENT: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `POST /data-sources/{dataSourceId}/sync/`
@@ -268,4 +274,5 @@ pub static SYNC_DATA_SOURCE: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };

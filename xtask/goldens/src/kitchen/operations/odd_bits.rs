@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -34,6 +35,7 @@ pub static GREET: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /odd/form`
@@ -80,6 +82,7 @@ pub static LOG_IN: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_6,
+    missing: &[],
 };
 
 /// `POST /odd/blob`
@@ -117,6 +120,7 @@ pub static ECHO: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_6,
+    missing: &[],
 };
 
 /// `GET /odd/events`
@@ -136,4 +140,5 @@ pub static WATCH: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_7,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -112,6 +113,7 @@ pub static LIST_THINGS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_1,
+    missing: &[],
 };
 
 /// `POST /things/`
@@ -154,6 +156,7 @@ pub static CREATE_THING: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };
 
 /// `GET /things/{thingId}/`
@@ -193,6 +196,7 @@ pub static GET_THING: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `DELETE /things/{thingId}/`
@@ -232,6 +236,7 @@ pub static DELETE_THING: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `PATCH /things/{thingId}/`
@@ -284,6 +289,7 @@ pub static UPDATE_THING: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `PUT /things/{id}/file/`
@@ -376,4 +382,5 @@ pub static UPLOAD_FILE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };

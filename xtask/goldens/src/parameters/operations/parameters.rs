@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -129,4 +130,5 @@ pub static READ_PARAMETERS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_1,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -36,4 +37,5 @@ pub static EXCHANGE_SHAPES: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_1,
+    missing: &[],
 };
