@@ -41,7 +41,10 @@ async fn every_fault_of_the_depot_is_found_by_the_check_that_names_it() {
         writeln!(matrix, "{mark} {fault:<36} {check}{also}").unwrap();
     }
     let count = FAULTS.len();
-    insta::assert_snapshot!("depot_kill_matrix", format!("{matrix}\n{} of {count} faults found\n", count - missed.len()));
+    insta::assert_snapshot!(
+        "depot_kill_matrix",
+        format!("{matrix}\n{} of {count} faults found\n", count - missed.len())
+    );
     assert!(missed.is_empty(), "missed: {missed:?}");
 }
 
