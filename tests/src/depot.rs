@@ -58,6 +58,31 @@ impl Depot {
         Depot { store: Arc::new(Store::new()), fault }
     }
 
+    /// Parcels and made tokens that are still there.
+    pub fn left(&self) -> usize {
+        let kept = self.store.lock();
+        kept.parcels.len()
+            + kept
+                .tokens
+                .values()
+                .filter(|token| token.id.len() == 10 && !token.revoked && token.id.starts_with("t-"))
+                .count()
+    }
+
+    /// The methods that were asked for so far, each once.
+    pub fn methods(&self) -> Vec<String> {
+        self.store.lock().methods.iter().cloned().collect()
+    }
+
+    /// Writes down what is asked; every twentieth request of a busy depot is sent away.
+    fn note(&self, incoming: &Incoming) -> Option<Answer> {
+        let mut kept = self.store.lock();
+        kept.methods.insert(format!("{} {}", incoming.method, incoming.path.first().cloned().unwrap_or_default()));
+        kept.asked += 1;
+        let busy = self.has("busy") && kept.asked.is_multiple_of(20);
+        busy.then(|| Answer::problem(429, "too many at once").with("retry-after", "0"))
+    }
+
     /// Whether this one fault is there.
     fn has(&self, fault: &str) -> bool {
         self.fault == fault

@@ -13,14 +13,14 @@ async fn every_fault_is_found_by_the_check_that_names_it() {
     let mut matrix = String::new();
     let mut missed = Vec::new();
     // A run judges in one task: as many at once as there are processors.
-    let runs = futures::stream::iter(FAULTS).map(|fault| {
+    let runs = futures::stream::iter(FAULTS.iter()).map(|fault| {
         tokio::spawn(async move {
             let service = ragchats(Some(*fault)).await.unwrap();
             suite(service.profile).unwrap().seed(1).run(service.target).await.unwrap()
         })
     });
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut reports = runs.buffered(processors).zip(futures::stream::iter(FAULTS));
+    let mut reports = runs.buffered(processors).zip(futures::stream::iter(FAULTS.iter()));
     while let Some((report, fault)) = reports.next().await {
         let report = report.unwrap();
         let found: BTreeSet<&str> = report.findings.iter().map(|finding| finding.check.as_str()).collect();
@@ -41,7 +41,7 @@ async fn every_fault_is_found_by_the_check_that_names_it() {
 fn fault_names_are_unique_and_their_checks_exist() {
     let names: BTreeSet<&str> = FAULTS.iter().map(|fault| fault.name).collect();
     assert_eq!(names.len(), FAULTS.len());
-    for fault in FAULTS {
+    for fault in FAULTS.iter() {
         assert!(trueline_conformance::check::find(fault.check).is_some(), "{}", fault.check);
     }
 }

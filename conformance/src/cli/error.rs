@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use trueline_conformance::deviation::DeviationError;
 use trueline_conformance::profile::ProfileError;
 use trueline_conformance::report::{ExitCode, MergeError, ReadError, WriteError};
-use trueline_conformance::run::RunError;
+use trueline_conformance::run::{JournalError, RunError};
 use trueline_spec::Problems;
 
 /// Why a command failed.
@@ -22,6 +22,8 @@ pub(crate) enum CliError {
     Report(#[from] ReadError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     #[error("cannot plan anything{}", help_line(Some(why)))]
     NothingToTest { why: String },
     #[error("cannot start the runtime: {0}")]
@@ -59,6 +61,8 @@ impl CliError {
             CliError::Run(RunError::Unreachable { .. } | RunError::CredentialDead { .. }) => ExitCode::Unreachable,
             CliError::NothingToTest { .. } => ExitCode::NothingTested,
             CliError::Usage { .. }
+            | CliError::Run(RunError::Journal(_))
+            | CliError::Journal(_)
             | CliError::Profile(_)
             | CliError::Contract { .. }
             | CliError::Report(_)

@@ -2,11 +2,13 @@
 
 mod args;
 mod check;
+mod cleanup;
 mod deviations;
 mod error;
 mod explain;
 mod init;
 mod inputs;
+mod login_check;
 mod output;
 mod plan;
 mod replay;
@@ -42,6 +44,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Merge(args) => reports::merge(&args),
         Command::ReportSchema(args) if args.events => output::print_json(&trueline_conformance::event::json_schema()),
         Command::ReportSchema(_) => output::print_json(&trueline_conformance::report::json_schema()),
+        Command::Cleanup(args) => block_on(cleanup::run(args)),
+        Command::LoginCheck(args) => block_on(login_check::run(args)),
         Command::ProfileSchema => output::print_json(&trueline_conformance::profile::json_schema()),
     };
     done.unwrap_or_else(|error| {

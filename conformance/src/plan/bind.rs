@@ -105,7 +105,9 @@ impl Planner<'_> {
             *value = login.body.clone();
             bindings.clear();
         }
-        if destroys && from_login && !matches!(call.caller, Caller::Anonymous) {
+        let ends = destroys && from_login || ends_a_session(operation) && operation.is_secured();
+        let renewable = self.principal(&principal).is_some_and(|one| one.login.is_some());
+        if ends && renewable && matches!(call.caller, Caller::Principal(_)) {
             call.caller = Caller::FreshSession(principal);
         }
         let all_bound = call.arguments.iter().all(|argument| {
@@ -285,4 +287,43 @@ impl Planner<'_> {
 struct LinkBindings {
     parameters: BTreeMap<(ParameterPlace, String), Binding>,
     body: BTreeMap<String, Binding>,
+}
+
+/// Whether an operation logs its caller out.
+pub(crate) fn ends_a_session(operation: &Operation) -> bool {
+    let words = words_of(operation);
+    operation.effect != Effect::Read
+        && ["logout", "logoff", "signout", "endsession"].iter().any(|one| words.contains(one))
+}
+
+/// Whether a call may end a credential: whatever has to do with logging out, tokens, keys, sessions and passwords.
+pub fn smells_of_an_end(operation: &Operation) -> bool {
+    let words = words_of(operation);
+    let smells = [
+        "logout",
+        "logoff",
+        "signout",
+        "session",
+        "token",
+        "key",
+        "revoke",
+        "password",
+        "credential",
+        "account",
+        "rotate",
+    ];
+    // Some services log out by GET.
+    (operation.effect != Effect::Read && smells.iter().any(|one| words.contains(one)))
+        || smells[..3].iter().any(|one| words.contains(one))
+}
+
+/// Whether an operation changes the account of whoever calls it.
+pub(crate) fn changes_the_account(operation: &Operation) -> bool {
+    let words = words_of(operation);
+    let changes = ["password", "passwd", "deactivate", "closeaccount", "deleteaccount", "changeemail", "mfa", "2fa"];
+    operation.effect != Effect::Read && changes.iter().any(|one| words.contains(one))
+}
+
+fn words_of(operation: &Operation) -> String {
+    format!("{} {}", operation.id, operation.path.text).to_lowercase().replace(['-', '_'], "")
 }

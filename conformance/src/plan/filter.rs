@@ -137,6 +137,9 @@ impl Planner<'_> {
         {
             return true;
         }
+        if super::bind::changes_the_account(operation) && !matches!(call.caller, Caller::Anonymous) {
+            return false;
+        }
         let names = operation.path_parameters().next().is_some();
         if !names {
             let own_session = matches!(call.caller, Caller::FreshSession(_) | Caller::Anonymous);

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use trueline_spec::contract::{Operation, ParameterPlace, SecurityKind};
 
+pub use self::bind::smells_of_an_end;
 pub use self::filter::Filter;
 pub use self::random::Polarity;
 pub use self::resources::{Field, Handled, out_of_reach};

@@ -109,8 +109,30 @@ impl Run {
 
     /// Sends a bound call with its caller's credential.
     pub(crate) async fn send(&self, call: &Call, context: &mut CaseContext) -> Result<Exchange, String> {
-        let request = self.prepare(call, context).await?;
-        Ok(self.exchange(request).await)
+        let mut attempt = 0;
+        loop {
+            let request = self.prepare(call, context).await?;
+            let exchange = self.exchange(request).await;
+            match self.backs_off(call, &exchange, attempt) {
+                Some(wait) => self.pass_quietly(wait).await,
+                None => {
+                    self.note_resource(call, &exchange);
+                    return Ok(exchange);
+                }
+            }
+            attempt += 1;
+        }
+    }
+
+    /// A request of a call whose path is known whole.
+    pub(crate) fn bare_request(&self, call: &Call, path: &str) -> Result<Request, String> {
+        let operation = self.subject.operation(call.operation);
+        let headers = vec![
+            (USER_AGENT, HeaderValue::from_static(concat!("trueline/", env!("CARGO_PKG_VERSION")))),
+            (ACCEPT, HeaderValue::from_static("*/*")),
+        ];
+        let method = operation.method.clone();
+        Ok(Request { method, path: path.to_owned(), headers, body: bytes::Bytes::new(), from: call.from })
     }
 
     /// A bound call as a request with its caller's credential.
@@ -122,7 +144,7 @@ impl Run {
     }
 
     /// The profile's own headers; what a call sets itself wins.
-    fn add_headers(&self, call: &Call, request: &mut Request) -> Result<(), String> {
+    pub(crate) fn add_headers(&self, call: &Call, request: &mut Request) -> Result<(), String> {
         let of_caller = match &call.caller {
             Caller::Principal(name) | Caller::FreshSession(name) | Caller::Minted { by: name, .. } => {
                 self.profile.principals.get(name).map(|one| &one.headers)
@@ -143,7 +165,7 @@ impl Run {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn exchange(&self, request: Request) -> Exchange {
+    pub(crate) async fn exchange(&self, request: Request) -> Exchange {
         self.keep_pace().await;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let outcome = self.target.send(request.clone()).await;
@@ -255,7 +277,12 @@ impl Run {
         Ok(Request { method, path, headers, body, from: call.from })
     }
 
-    async fn authenticate(&self, call: &Call, context: &CaseContext, request: &mut Request) -> Result<(), String> {
+    pub(crate) async fn authenticate(
+        &self,
+        call: &Call,
+        context: &CaseContext,
+        request: &mut Request,
+    ) -> Result<(), String> {
         let operation = self.subject.operation(call.operation);
         let (scheme, credential, verbatim) = match &call.caller {
             Caller::Anonymous => return Ok(()),

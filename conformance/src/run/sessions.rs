@@ -51,6 +51,11 @@ impl Run {
         Ok(session)
     }
 
+    /// The next request of a principal logs in anew.
+    pub(crate) async fn forget_session(&self, name: &str) {
+        self.sessions.current.lock().await.remove(name);
+    }
+
     /// A session of its own, for a case that will end it or let it end.
     pub(crate) async fn fresh_session(&self, name: &str) -> Result<Arc<Session>, String> {
         self.new_session(name).await.map(Arc::new).map_err(|why| why.to_string())
@@ -232,6 +237,23 @@ impl Run {
             .ok_or_else(|| format!("{}'s answer has no string at {}", mint.operation, mint.token))?;
         self.learn_secret(&credential, format!("${}_MINTED", shout(by)));
         Ok((credential, Made::of(documented, &call, &exchange)))
+    }
+
+    /// Proves each principal: the way to its credential, and where the document has a plain reading for it, that the service
+    /// takes the credential. Name and outcome of each.
+    pub(super) async fn prove_each(&self) -> Vec<(String, Result<String, String>)> {
+        let mut outcomes = Vec::new();
+        for name in self.profile.principals.keys() {
+            let outcome = match self.new_session(name).await {
+                Ok(session) => {
+                    self.sessions.current.lock().await.insert(name.clone(), Arc::new(session));
+                    self.known_good(name).await
+                }
+                Err(why) => Err(why.to_string()),
+            };
+            outcomes.push((name.clone(), outcome.map_err(|why| self.redact(&why))));
+        }
+        outcomes
     }
 
     /// Gets every principal its credential, and proves that somebody answers.

@@ -18,6 +18,9 @@ struct Caller {
 
 impl Depot {
     pub(super) async fn answer(&self, incoming: &Incoming) -> Answer {
+        if let Some(busy) = self.note(incoming) {
+            return busy;
+        }
         let pieces: Vec<&str> = incoming.path.iter().map(String::as_str).collect();
         let method = incoming.method.as_str();
         let done = match (method, pieces.as_slice()) {
@@ -31,6 +34,9 @@ impl Depot {
             ("GET" | "DELETE", ["parcels", id, "events", event]) => self.event(incoming, id, event),
             ("POST", ["tokens"]) => self.create_token(incoming),
             ("DELETE", ["tokens", id]) => self.revoke(incoming, id),
+            ("POST", ["login"]) => self.log_in(incoming),
+            ("POST", ["logout"]) => self.log_out(incoming),
+            (_, ["login" | "logout"]) => Err(self.other_method("POST")),
             ("HEAD", ["parcels"]) if self.has("head-is-refused") => Err(Answer::problem(400, "no HEAD here")),
             ("HEAD", ["parcels"]) if self.has("head-with-another-type") => {
                 Ok(Answer::empty(200).with("content-type", "text/plain"))
@@ -82,6 +88,7 @@ impl Depot {
         }
         let family = scope.split(':').next().unwrap_or_default();
         let enough = match self.fault {
+            _ if scope.is_empty() => true,
             "readers-may-write" => token.scopes.iter().any(|one| one == scope || scope == "parcels:write"),
             "any-scope-of-the-family" => token.scopes.iter().any(|one| one.starts_with(family)),
             "delete-without-scope" => scope == "parcels:delete" || token.scopes.iter().any(|one| one == scope),
@@ -469,6 +476,9 @@ impl Depot {
         if !scopes.iter().all(|scope| caller.scopes.contains(scope)) {
             return Err(Answer::problem(403, "nobody gives what he has not"));
         }
+        if self.has("making-a-token-ends-the-session") {
+            self.end_session(incoming);
+        }
         let mut kept = self.store.lock();
         let number = kept.number();
         let (id, text) =
@@ -476,6 +486,41 @@ impl Depot {
         let token = Token { id: id.clone(), tenant: caller.tenant, scopes: scopes.clone(), revoked: false };
         kept.tokens.insert(text.clone(), token);
         Ok(Answer::new(201, json!({"id": id, "name": name, "scopes": scopes, "token": text})))
+    }
+
+    fn log_in(&self, incoming: &Incoming) -> Done {
+        let members = self.object(incoming)?;
+        let text = |name: &str| {
+            let text = members.get(name).and_then(Value::as_str);
+            text.filter(|text| (1..=60).contains(&text.chars().count())).map(str::to_owned)
+        };
+        let (Some(user), Some(secret)) = (text("user"), text("secret")) else {
+            return Err(Answer::problem(422, "user and secret are needed"));
+        };
+        if (user.as_str(), secret.as_str()) != ("nora", "nora-knows-this-1") {
+            return Err(Answer::problem(401, "nobody has that secret").with("www-authenticate", "Bearer"));
+        }
+        let mut kept = self.store.lock();
+        let number = kept.number();
+        let text = format!("session-{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let scopes = SCOPES.iter().map(|scope| (*scope).to_owned()).collect();
+        let token = Token { id: format!("s-{number:08x}"), tenant: "north".to_owned(), scopes, revoked: false };
+        kept.tokens.insert(text.clone(), token);
+        Ok(Answer::new(200, json!({"token": text})))
+    }
+
+    fn log_out(&self, incoming: &Incoming) -> Done {
+        self.caller(incoming, "")?;
+        self.end_session(incoming);
+        Ok(Answer::empty(204))
+    }
+
+    fn end_session(&self, incoming: &Incoming) {
+        let header = incoming.headers.get("authorization").and_then(|value| value.to_str().ok());
+        let text = header.and_then(|header| header.strip_prefix("Bearer ")).unwrap_or_default();
+        if let Some(token) = self.store.lock().tokens.get_mut(text) {
+            token.revoked = true;
+        }
     }
 
     fn revoke(&self, incoming: &Incoming, id: &str) -> Done {

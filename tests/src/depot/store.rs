@@ -18,6 +18,9 @@ pub(super) struct Kept {
     pub(super) tokens: HashMap<String, Token>,
     /// By tenant and key: the request's body, and what was made.
     pub(super) keys: HashMap<(String, String), (Value, u64)>,
+    /// Requests so far, and their methods with the first piece of the path.
+    pub(super) asked: u64,
+    pub(super) methods: std::collections::BTreeSet<String>,
     /// Ids that were deleted.
     pub(super) deleted: Vec<String>,
     /// What they were, for the fault that brings them back.
