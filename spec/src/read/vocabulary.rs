@@ -19,11 +19,12 @@ const OPERATION: &[&str] = &[
     "x-error-codes",
     "x-visibility",
     "x-effect",
+    "x-beyond-schema",
     "x-max-body-bytes",
     "x-provenance",
 ];
 const SECURITY_SCHEME: &[&str] = &["x-credential", "x-provenance"];
-const SCHEMA: &[&str] = &["x-secret", "x-provenance"];
+const SCHEMA: &[&str] = &["x-secret", "x-unique", "x-provenance"];
 
 /// The keys by which a misspelled `x-contract` gives itself away.
 const TELLING: &[&str] =
@@ -174,6 +175,9 @@ impl<'d> Reader<'d> {
         self.extensions_of(schema, at, SCHEMA, "a schema");
         if let Some(value) = schema.get("x-secret") {
             self.typed::<Secret>(&Node { value, at: at.join("x-secret") });
+        }
+        if let Some(value) = schema.get("x-unique") {
+            self.typed::<bool>(&Node { value, at: at.join("x-unique") });
         }
         if let Some(value) = schema.get("x-provenance") {
             self.typed::<Provenance>(&Node { value, at: at.join("x-provenance") });
