@@ -193,7 +193,9 @@ impl<'a> Types<'a> {
         for keyword in ["oneOf", "anyOf"] {
             if let Some(variants) = map.get(keyword).and_then(Value::as_array)
                 && variants.iter().any(|variant| {
-                    variant.as_object().is_some_and(|variant| variant.keys().any(|key| shapes(key) || key == "$ref"))
+                    // Alternatives that only say what is required are the validator's business, not the type's.
+                    let telling = |key: &String| shapes(key) && key != "required" || key == "$ref";
+                    variant.as_object().is_some_and(|variant| variant.keys().any(telling))
                 })
             {
                 return self.union(map, keyword, variants, at, hint);
