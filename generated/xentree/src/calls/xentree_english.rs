@@ -532,6 +532,10 @@ impl ListXelModulesResponse {
 pub struct GetXelTranscriptsRequest {
     /// The learning session.
     pub session_id: String,
+    /// Which page, counted from 1. A page behind the last one is empty.
+    pub page: i32,
+    /// How many entries a page has.
+    pub limit: i32,
 }
 
 #[cfg(feature = "server")]
@@ -540,9 +544,13 @@ impl GetXelTranscriptsRequest {
     pub(crate) async fn read(incoming: &mut Incoming) -> Result<Self, Rejection> {
         let mut reader = incoming.reader();
         let session_id = reader.parameter(0);
+        let page = reader.parameter(1);
+        let limit = reader.parameter(2);
         reader.finish()?;
         Ok(Self {
             session_id: proven(session_id)?,
+            page: page.unwrap_or_else(|| 1),
+            limit: limit.unwrap_or_else(|| 20),
         })
     }
 }
@@ -572,6 +580,8 @@ impl GetXelTranscriptsResponse {
 ::trueline_runtime::failures! {
     /// How `GET /api/learn/english/transcripts/{session_id}` fails: only what the contract lists for it.
     pub enum GetXelTranscriptsError {
+        /// 400 Bad Request.
+        BadRequest,
         /// 401 Unauthorized.
         Unauthorized,
         /// 403 `INSUFFICIENT_API_KEY_SCOPE`: The API key is good, but does not have the scope that the call needs.

@@ -189,7 +189,7 @@ impl Client {
     /// `POST /api/learn/english/sessions/start` · `bearerAuth` or `apiKeyAuth` · scope `xel:write`
     ///
     /// Starts to count the time of learning, in a module or a skill where one is named. A module that does not exist
-    /// gets 404. A session ends by itself four hours after its start.
+    /// gets 404. A session counts for four hours at most.
     ///
     /// # Errors
     ///
@@ -340,7 +340,14 @@ impl Client {
                 false,
                 || async {
                     Received::from_progenitor(
-                        self.raw.get_xel_transcripts(&request.session_id).await,
+                        self
+                            .raw
+                            .get_xel_transcripts(
+                                &request.session_id,
+                                Some(request.limit),
+                                Some(request.page),
+                            )
+                            .await,
                     )
                 },
             )

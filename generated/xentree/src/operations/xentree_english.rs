@@ -259,7 +259,7 @@ pub static GET_XEL_TRANSCRIPTS: Operation = Operation {
     rate_classes: &[&classes::SESSION, &classes::API_KEY, &classes::ANONYMOUS],
     quotas: &[],
     effect: Effect::Read,
-    statuses: &[200, 401, 403, 404, 429, 500],
+    statuses: &[200, 400, 401, 403, 404, 429, 500],
     codes: &["INSUFFICIENT_API_KEY_SCOPE"],
     parameters: &[
         Parameter {
@@ -270,11 +270,31 @@ pub static GET_XEL_TRANSCRIPTS: Operation = Operation {
             explode: false,
             kind: Kind::String,
             schema: 8,
-            not_found: Some(&answers::STATUS_404),
+            not_found: None,
+        },
+        Parameter {
+            name: "page",
+            place: Place::Query,
+            required: false,
+            style: Style::Form,
+            explode: true,
+            kind: Kind::Integer,
+            schema: 5,
+            not_found: None,
+        },
+        Parameter {
+            name: "limit",
+            place: Place::Query,
+            required: false,
+            style: Style::Form,
+            explode: true,
+            kind: Kind::Integer,
+            schema: 6,
+            not_found: None,
         },
     ],
     body: None,
-    refusals: &refusals::SET_4,
+    refusals: &refusals::SET_5,
 };
 
 /// `GET /api/learn/english/modules/{module_id}`

@@ -43,8 +43,8 @@ pub trait ProfileAnalytics: Send + Sync + 'static {
     ///
     /// `GET /api/xp/streak-status` · `bearerAuth` or `apiKeyAuth` · scope `api:read`
     ///
-    /// Days in a row with XP, in the user's time zone. A streak that was not continued today still counts, and is at
-    /// risk.
+    /// Days in a row with XP, in the user's time zone. A streak that was not continued today still counts; it is at
+    /// risk when no streak saver is left.
     ///
     /// Every seventh day in a row brings a streak saver; two are kept at most. A missed day takes one by itself.
     fn get_streak_status(

@@ -84,7 +84,7 @@ pub trait XentreeEnglish: Send + Sync + 'static {
     /// `POST /api/learn/english/sessions/start` · `bearerAuth` or `apiKeyAuth` · scope `xel:write`
     ///
     /// Starts to count the time of learning, in a module or a skill where one is named. A module that does not exist
-    /// gets 404. A session ends by itself four hours after its start.
+    /// gets 404. A session counts for four hours at most.
     fn start_xel_session(
         &self,
         caller: &Self::Principal,

@@ -265,6 +265,8 @@ impl Client {
     pub async fn get_xel_transcripts<'a>(
         &'a self,
         session_id: &'a str,
+        limit: Option<i32>,
+        page: Option<i32>,
     ) -> Result<ResponseValue<ByteStream>, Error<ByteStream>> {
         let url = format!(
             "{}/api/learn/english/transcripts/{}", self.baseurl, encode_path(& session_id
@@ -277,7 +279,13 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static(Self::api_version()),
             );
         #[allow(unused_mut)]
-        let mut request = self.client.get(url).headers(header_map).build()?;
+        let mut request = self
+            .client
+            .get(url)
+            .query(&progenitor_client::QueryParam::new("limit", &limit))
+            .query(&progenitor_client::QueryParam::new("page", &page))
+            .headers(header_map)
+            .build()?;
         let info = OperationInfo {
             operation_id: "get_xel_transcripts",
         };
