@@ -2,3 +2,4 @@
 
 pub mod platform;
 pub mod ragchats;
+pub mod xentree;

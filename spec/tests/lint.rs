@@ -122,8 +122,10 @@ fn a_dialect_that_answers_some_failures_bare_needs_no_code_for_a_status() {
 #[test]
 fn words_about_what_schemas_cannot_say() {
     let unique = GOOD.replace("name: {type: string, default: a}", "name: {type: string, default: a, x-unique: true}");
-    let beyond = unique.replace("operationId: makeThing", "operationId: makeThing\n      x-beyond-schema: [The name is taken.]");
-    let timed = beyond.replace("{code: slow, per: user, window: month}", "{code: slow, per: user, window: month, unit: seconds}");
+    let beyond =
+        unique.replace("operationId: makeThing", "operationId: makeThing\n      x-beyond-schema: [The name is taken.]");
+    let timed = beyond
+        .replace("{code: slow, per: user, window: month}", "{code: slow, per: user, window: month, unit: seconds}");
     let contract = Contract::from_text("doc.yaml", &timed).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(contract.operation("makeThing").unwrap().beyond_schema, ["The name is taken."]);
     assert_eq!(contract.quota("month").unwrap().unit, QuotaUnit::Seconds);

@@ -53,28 +53,28 @@ pub mod classes {
     #[allow(unused_imports)]
     use super::{Per, RateClass, Schemes, When, schemes};
 
-    /// 600 requests in 1m, one counter per user.
+    /// 3000 requests in 1m, one counter per user.
     pub static SESSION: RateClass = RateClass {
         name: "session",
-        limit: 600,
+        limit: 3000,
         window_seconds: 60,
         per: Per::User,
         when: When::Scheme(schemes::BEARER_AUTH),
     };
 
-    /// 600 requests in 1m, one counter per credential.
+    /// 3000 requests in 1m, one counter per credential.
     pub static API_KEY: RateClass = RateClass {
         name: "api-key",
-        limit: 600,
+        limit: 3000,
         window_seconds: 60,
         per: Per::Credential,
         when: When::Scheme(schemes::API_KEY_AUTH),
     };
 
-    /// 120 requests in 1m, one counter per ip.
+    /// 300 requests in 1m, one counter per ip.
     pub static ANONYMOUS: RateClass = RateClass {
         name: "anonymous",
-        limit: 120,
+        limit: 300,
         window_seconds: 60,
         per: Per::Ip,
         when: When::Anonymous,
