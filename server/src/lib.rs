@@ -2,4 +2,5 @@
 
 pub mod platform;
 pub mod ragchats;
+pub mod registry;
 pub mod xentree;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use axum::Router;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -13,7 +15,7 @@ use trueline_server::platform::config::{Config, Flags, LogFormat};
 use trueline_server::platform::http::observe;
 use trueline_server::platform::ingest::{PdfReader, serve_pdf_child};
 use trueline_server::platform::serve::{asked_to_stop, base_url, serve, write_ready_file};
-use trueline_server::ragchats;
+use trueline_server::registry::{self, Demonstration, Entry, Failure, Service};
 
 /// The sub-command that the server starts for itself, to read PDFs apart from its own memory.
 const PDF_CHILD: &str = "read-pdf";
@@ -52,6 +54,12 @@ The file is TOML; a variable is TRUELINE_ and the setting's name in capitals, `_
   settle-ms = 300                   TRUELINE_INGEST__SETTLE_MS       wait before a changed source is processed
   pdf-timeout-seconds = 60          TRUELINE_INGEST__PDF_TIMEOUT_SECONDS
   allowed-hosts = [\"docs.test\"]     TRUELINE_INGEST__ALLOWED_HOSTS   hosts that sources may be fetched from
+  [oauth.google-calendar]                                    other services that users can connect
+  authorization-endpoint = \"https://…\"                     Google's unless set, like the next
+  token-endpoint = \"https://…\"
+  client-id = \"…\"                                          as registered there, like the next two
+  client-secret = \"…\"
+  redirect-uri = \"https://…\"
   [log]
   format = \"text\"                   TRUELINE_LOG__FORMAT             or \"json\"
   filter = \"info\"                   TRUELINE_LOG__FILTER";
@@ -71,9 +79,9 @@ enum Command {
 
 #[derive(Args)]
 struct Common {
-    /// The contract to serve.
-    #[arg(long, value_enum)]
-    contract: Contract,
+    /// The contract to serve; may be repeated, and each is then below a path of its name.
+    #[arg(long, required = true, value_name = "CONTRACT", value_parser = contracts())]
+    contract: Vec<String>,
     /// TOML file with settings; see the end of `--help`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -127,10 +135,9 @@ struct DemoData {
     format: DemoFormat,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Contract {
-    /// Chat agents that answer from connected data sources.
-    Ragchats,
+/// The names that the registry knows.
+fn contracts() -> PossibleValuesParser {
+    registry::ENTRIES.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about)).into()
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -138,9 +145,6 @@ enum DemoFormat {
     Toml,
     Json,
 }
-
-/// Whatever ended the program, told in words.
-type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
@@ -179,77 +183,142 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// A service that is served, and below which path.
+struct Served {
+    entry: &'static Entry,
+    service: Box<dyn Service>,
+    prefix: String,
+    demonstration: Option<Demonstration>,
+}
+
+/// Puts the services together: one below the root, or several below their names.
+async fn build(common: &Common, config: &Config) -> Result<Vec<Served>, Failure> {
+    let several = common.contract.len() > 1;
+    if several && config.database.is_some() {
+        return Err("--database is for one contract; several have a database each in the data folder".into());
+    }
+    let known = |class: &str| common.entries().any(|entry| classes(entry).any(|known| known == class));
+    if let Some(class) = config.limits.keys().find(|class| several && !known(class)) {
+        return Err(format!("limits: none of the contracts has a rate class `{class}`").into());
+    }
+    let mut services = Vec::new();
+    for entry in common.entries() {
+        let mut own = config.clone();
+        if several {
+            own.limits.retain(|class, _| classes(entry).any(|known| known == class));
+        }
+        let service = (entry.build)(&own, pdf_reader()).await?;
+        let prefix = if several { format!("/{}", entry.name) } else { String::new() };
+        services.push(Served { entry, service, prefix, demonstration: None });
+    }
+    Ok(services)
+}
+
+/// The names of a contract's rate classes.
+fn classes(entry: &Entry) -> impl Iterator<Item = &'static str> {
+    entry.contract.rate_limits.into_iter().flat_map(|limits| limits.classes).map(|class| class.name)
+}
+
+/// Where something about one of several contracts is written: its name before the extension.
+fn file_of(path: &Path, served: &Served) -> PathBuf {
+    if served.prefix.is_empty() {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{}{extension}", served.entry.name))
+}
+
 async fn run_server(options: Serve) -> Result<(), Failure> {
     let flags = Flags { listen: options.listen, limits: options.limit.into_iter().collect(), ..options.common.flags() };
     let config = settings(&options.common, &flags)?;
-    let Contract::Ragchats = options.common.contract;
-    let service = ragchats_service(&config).await?;
-    let mut demonstration = None;
+    let mut services = build(&options.common, &config).await?;
     if options.demo_data {
-        let demo = ragchats::demo::seed(&service).await?;
-        match &options.demo_file {
-            Some(path) => write_private(path, &render(&demo, format_of(path))?)?,
-            None => tracing::info!("demonstration data created; `trueline-server demo-data` prints it"),
+        for served in &mut services {
+            let demo = served.service.seed().await?;
+            match &options.demo_file {
+                Some(path) => write_private(&file_of(path, served), render(&demo, format_of(path)))?,
+                None => tracing::info!("demonstration data created; `trueline-server demo-data` prints it"),
+            }
+            served.demonstration = Some(demo);
         }
-        demonstration = Some(demo);
     }
-    let workers = service.start_workers().await?;
-    let router = observe(service.router(), config.proxies()?);
+    let mut workers = Vec::new();
+    let mut router = Router::new();
+    for served in &services {
+        workers.extend(served.service.start().await?);
+        router = match served.prefix.as_str() {
+            "" => served.service.router(),
+            prefix => router.nest(prefix, served.service.router()),
+        };
+    }
+    let router = observe(router, config.proxies()?);
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
-    if let (Some(path), Some(demo)) = (&options.profile, &demonstration) {
-        write_private(path, &demo.profile(&base_url(address, "")))?;
+    for served in &services {
+        let url = base_url(address, &served.prefix);
+        if let (Some(path), Some(demo)) = (&options.profile, &served.demonstration) {
+            write_private(&file_of(path, served), &(demo.profile)(&url))?;
+        }
+        tracing::info!(url, contract = served.entry.name, "listening");
     }
     if let Some(path) = &options.ready_file {
         write_ready_file(path, address, "").map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
-    tracing::info!(url = base_url(address, ""), contract = "ragchats", "listening");
 
     serve(listener, router, asked_to_stop(), Duration::from_secs(config.shutdown_seconds)).await;
 
-    workers.stop().await;
-    service.store().close().await;
+    for workers in workers {
+        workers.stop().await;
+    }
+    for served in &services {
+        served.service.close().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
 
 async fn make_demo_data(options: DemoData) -> Result<(), Failure> {
     let config = settings(&options.common, &options.common.flags())?;
-    let Contract::Ragchats = options.common.contract;
-    let service = ragchats_service(&config).await?;
-    let demo = ragchats::demo::seed(&service).await?;
-    match &options.out {
-        Some(path) => write_private(path, &render(&demo, format_of(path))?)?,
-        None => print!("{}", render(&demo, options.format)?),
+    for served in build(&options.common, &config).await? {
+        let demo = served.service.seed().await?;
+        match &options.out {
+            Some(path) => write_private(&file_of(path, &served), render(&demo, format_of(path)))?,
+            None => print!("{}", render(&demo, options.format)),
+        }
+        served.service.close().await;
     }
-    service.store().close().await;
     Ok(())
 }
 
 async fn migrate(options: Common) -> Result<(), Failure> {
     let config = settings(&options, &options.flags())?;
-    let Contract::Ragchats = options.contract;
     // Opening a database migrates it.
-    let service = ragchats_service(&config).await?;
-    service.store().close().await;
-    println!("{} is up to date", config.database_url("ragchats")?);
+    for served in build(&options, &config).await? {
+        served.service.close().await;
+        println!("{} is up to date", config.database_url(served.entry.name)?);
+    }
     Ok(())
 }
 
-async fn ragchats_service(config: &Config) -> Result<ragchats::Service, Failure> {
-    let reader = match std::env::current_exe() {
+fn pdf_reader() -> PdfReader {
+    match std::env::current_exe() {
         Ok(program) => PdfReader::Child { program, arguments: vec![PDF_CHILD.to_owned()] },
         Err(error) => {
             tracing::warn!(%error, "cannot find this program's file; PDFs are read in this process");
             PdfReader::Thread
         }
-    };
-    Ok(ragchats::Service::builder().configure(config)?.pdf_reader(reader).build().await?)
+    }
 }
 
 impl Common {
+    /// What is to be served, in the order of the registry, each once.
+    fn entries(&self) -> impl Iterator<Item = &'static Entry> {
+        registry::ENTRIES.iter().filter(|entry| self.contract.iter().any(|name| name == entry.name))
+    }
+
     fn flags(&self) -> Flags {
         let mut log = BTreeMap::new();
         if let Some(format) = self.log_format.and_then(|format| format.to_possible_value()) {
@@ -288,11 +357,11 @@ fn format_of(path: &Path) -> DemoFormat {
     }
 }
 
-fn render(demo: &ragchats::demo::Demo, format: DemoFormat) -> Result<String, Failure> {
-    Ok(match format {
-        DemoFormat::Toml => toml::to_string(demo)?,
-        DemoFormat::Json => serde_json::to_string_pretty(demo)? + "\n",
-    })
+fn render(demo: &Demonstration, format: DemoFormat) -> &str {
+    match format {
+        DemoFormat::Toml => &demo.toml,
+        DemoFormat::Json => &demo.json,
+    }
 }
 
 /// Writes a file that only its owner can read: there are passwords in it.

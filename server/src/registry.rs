@@ -1,0 +1,146 @@
+//! The services by name: what the program needs of each, whatever contract it keeps. A new contract is one entry here.
+
+use std::fmt;
+
+use axum::Router;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use trueline_runtime::contract::Contract;
+
+use crate::platform::config::Config;
+use crate::platform::ingest::PdfReader;
+use crate::platform::jobs::Workers;
+use crate::{ragchats, xentree};
+
+/// Whatever keeps a service from doing what it is asked.
+pub type Failure = Box<dyn std::error::Error>;
+
+/// A contract and its service.
+pub struct Entry {
+    /// One word, spelled the same everywhere.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// What is promised.
+    pub contract: &'static Contract,
+    /// Puts the service together.
+    pub build: for<'a> fn(&'a Config, PdfReader) -> BoxFuture<'a, Result<Box<dyn Service>, Failure>>,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Entry").field(&self.name).finish()
+    }
+}
+
+/// Every service there is.
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "ragchats",
+        about: "Chat agents that answer from connected data sources",
+        contract: &contract_ragchats::operations::CONTRACT,
+        build: |config, pdf_reader| {
+            Box::pin(async move {
+                let builder = ragchats::Service::builder().configure(config)?.pdf_reader(pdf_reader);
+                Ok(Box::new(builder.build().await?) as _)
+            })
+        },
+    },
+    Entry {
+        name: "xentree",
+        about: "Guided learning with an AI tutor",
+        contract: &contract_xentree::operations::CONTRACT,
+        build: |config, pdf_reader| {
+            Box::pin(async move {
+                let builder = xentree::Service::builder().configure(config)?.pdf_reader(pdf_reader);
+                Ok(Box::new(builder.build().await?) as _)
+            })
+        },
+    },
+];
+
+/// The entry of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.name == name)
+}
+
+/// A service as the program runs it.
+pub trait Service: Send + Sync {
+    /// Everything that the contract promises.
+    fn router(&self) -> Router;
+
+    /// Starts what runs in the background; none if nothing does.
+    fn start(&self) -> BoxFuture<'_, Result<Option<Workers>, Failure>>;
+
+    /// Sets the demonstration up, or puts it back to its start.
+    fn seed(&self) -> BoxFuture<'_, Result<Demonstration, Failure>>;
+
+    /// Closes the database.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A demonstration's users and keys, to be written down.
+pub struct Demonstration {
+    /// For people.
+    pub toml: String,
+    /// For programs.
+    pub json: String,
+    /// For the harness, by the base URL of the service.
+    pub profile: Box<dyn Fn(&str) -> String + Send>,
+}
+
+impl fmt::Debug for Demonstration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Demonstration(..)")
+    }
+}
+
+impl Demonstration {
+    fn new<D>(demo: D, profile: fn(&D, &str) -> String) -> Result<Self, Failure>
+    where
+        D: Serialize + Send + 'static,
+    {
+        Ok(Self {
+            toml: toml::to_string(&demo)?,
+            json: serde_json::to_string_pretty(&demo)? + "\n",
+            profile: Box::new(move |base_url| profile(&demo, base_url)),
+        })
+    }
+}
+
+impl Service for ragchats::Service {
+    fn router(&self) -> Router {
+        self.router()
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<Option<Workers>, Failure>> {
+        Box::pin(async { Ok(Some(self.start_workers().await?)) })
+    }
+
+    fn seed(&self) -> BoxFuture<'_, Result<Demonstration, Failure>> {
+        Box::pin(async { Demonstration::new(ragchats::demo::seed(self).await?, ragchats::demo::Demo::profile) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.store().close())
+    }
+}
+
+impl Service for xentree::Service {
+    fn router(&self) -> Router {
+        self.router()
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<Option<Workers>, Failure>> {
+        Box::pin(async { Ok(Some(self.start_workers().await?)) })
+    }
+
+    fn seed(&self) -> BoxFuture<'_, Result<Demonstration, Failure>> {
+        Box::pin(async { Demonstration::new(xentree::demo::seed(self).await?, xentree::demo::Demo::profile) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.store().close())
+    }
+}
