@@ -160,7 +160,7 @@ impl Store {
         let options = AnyConnectOptions::from_str(&url)
             .map_err(|error| StoreError::Url { url: url.clone(), reason: error.to_string() })?
             .log_statements(log::LevelFilter::Trace)
-            .log_slow_statements(log::LevelFilter::Off, Duration::ZERO);
+            .log_slow_statements(log::LevelFilter::Off, Duration::MAX);
 
         let cannot_open = |error: sqlx::Error| StoreError::Url { url: url.clone(), reason: error.to_string() };
         let writer = pool(1, in_memory).connect_with(options.clone()).await.map_err(cannot_open)?;
