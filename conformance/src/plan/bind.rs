@@ -44,7 +44,7 @@ impl Planner<'_> {
                 ParameterPlace::Path => self.named_producer(&documented.name, &principal, &instance),
                 _ => None,
             });
-            if let Some(binding) = known {
+            if let Some(binding) = known.filter(|binding| !is_made_by(binding, call.operation)) {
                 *value = ArgumentValue::Bound(binding);
             }
         }
@@ -63,6 +63,8 @@ impl Planner<'_> {
                     self.profile_value(&principal, name)
                         .or_else(|| from_link.body.get(name).cloned())
                         .or_else(|| self.named_producer(name, &principal, &instance))
+                        // What makes a resource cannot wait for one that it makes.
+                        .filter(|binding| !is_made_by(binding, call.operation))
                 };
                 match value {
                     Value::String(_) => {
@@ -244,6 +246,11 @@ impl Planner<'_> {
             instance: instance.clone(),
         })
     }
+}
+
+/// Whether a binding waits for an answer of this operation.
+fn is_made_by(binding: &Binding, operation: usize) -> bool {
+    matches!(binding, Binding::Resource { producer, .. } if producer.operation == operation)
 }
 
 #[derive(Default)]
