@@ -2,6 +2,7 @@
 //! faults around it.
 
 pub mod faults;
+pub mod xentree;
 
 use std::net::SocketAddr;
 

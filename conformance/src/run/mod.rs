@@ -2,6 +2,7 @@
 //! every exchange. What it finds out it says in events.
 
 mod bindings;
+mod fresh;
 mod group;
 mod perform;
 mod reasons;
@@ -86,6 +87,7 @@ pub(crate) struct Run {
     causes: Causes,
     sessions: Sessions,
     resources: Resources,
+    fresh: fresh::Fresh,
     requests: AtomicU64,
     /// Exchanges in a row that reached nobody.
     lost: AtomicU64,
@@ -224,6 +226,7 @@ impl Run {
             causes: Causes::default(),
             sessions: Sessions::default(),
             resources: Resources::default(),
+            fresh: fresh::Fresh::default(),
             requests: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             started: Instant::now(),

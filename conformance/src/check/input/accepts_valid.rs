@@ -16,7 +16,8 @@ static META: Meta = Meta {
     demands: "no refusal that means \"not valid\" (the contract's `refusals`; 400, 415 and 422 without one), and no 401 for \
               a credential that works elsewhere",
     guards: "every value is proved valid on the whole schema before it is sent; \"no such thing\", \"not now\" and \"not you\" \
-             are other matters; only single requests",
+             are other matters; an operation with rules that no schema states (`x-beyond-schema`) may have refused for \
+             their sake; only single requests",
     fault: "names of the documented greatest length are refused",
 };
 
@@ -31,6 +32,11 @@ impl Check for AcceptsValid {
         let Some(clause) = seen.clauses().of_operation(seen.call.operation).input else { return };
         let status = seen.response.status;
         let refused = seen.subject.is_validation_refusal(status, seen.exchange.json());
+        // Rules that no schema can state may be the reason.
+        if refused && !operation.beyond_schema.is_empty() {
+            verdicts.inconclusive.push(clause);
+            return;
+        }
         let shut_out = status == 401 && operation.is_secured() && matches!(seen.call.caller, Caller::Principal(_));
         if refused || shut_out {
             let body = String::from_utf8_lossy(&seen.response.body);
