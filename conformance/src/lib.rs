@@ -7,6 +7,7 @@
 pub mod case;
 pub mod check;
 pub mod clause;
+pub mod collection;
 pub mod data;
 pub mod event;
 pub mod exchange;

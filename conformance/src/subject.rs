@@ -12,6 +12,7 @@ use trueline_spec::vocabulary::{Answer, RateClass};
 
 use crate::case::Part;
 use crate::clause::Clauses;
+use crate::collection::Collections;
 use crate::data::Generator;
 
 /// A contract made ready for work.
@@ -20,6 +21,8 @@ pub struct Subject {
     pub contract: Arc<Contract>,
     /// Its clauses.
     pub clauses: Clauses,
+    /// Its collections of resources.
+    pub collections: Collections,
     operations: Vec<OperationTools>,
     envelope: Option<Validator>,
     details: HashMap<String, Validator>,
@@ -44,7 +47,8 @@ struct OperationTools {
 impl Subject {
     /// Makes a contract ready.
     pub fn new(contract: Arc<Contract>) -> Subject {
-        let clauses = Clauses::of(&contract);
+        let collections = Collections::of(&contract);
+        let clauses = Clauses::with(&contract, &collections);
         let problems = std::sync::Mutex::new(Vec::new());
         let compile = |schema: &Schema| match contract.validator(schema, Direction::Response) {
             Ok(validator) => Some(validator),
@@ -82,6 +86,7 @@ impl Subject {
             .collect();
         Subject {
             clauses,
+            collections,
             operations,
             envelope,
             details,
@@ -174,6 +179,11 @@ impl Subject {
             }
             names
         })
+    }
+
+    /// Names of the members that a caller can set by one operation and read back by another.
+    pub fn settable(&self, write: usize, read: usize) -> Vec<String> {
+        crate::collection::settable(&self.contract, write, read).into_iter().map(|(name, _)| name).collect()
     }
 
     /// The generator of a part of a request.

@@ -98,6 +98,7 @@ impl Suite {
         self.profile.check(&self.subject.contract)?;
         let mut options = self.plan.clone();
         options.virtual_clock |= target.has_virtual_clock();
+        options.wire |= target.has_wire();
         let plan = Plan::new(&self.subject, &self.profile, options);
         let (sender, mut events) = mpsc::channel(1024);
         let run = run(self.subject.clone(), self.profile.clone(), plan, Arc::new(target), self.run.clone(), sender);

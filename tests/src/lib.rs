@@ -1,6 +1,7 @@
 //! What the tests across crates share: a reference service in this process, its demonstration as a profile, and seeded
 //! faults around it.
 
+pub mod depot;
 pub mod faults;
 pub mod xentree;
 

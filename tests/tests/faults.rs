@@ -11,7 +11,7 @@ use trueline_tests::{ragchats, suite};
 async fn every_fault_is_found_by_the_check_that_names_it() {
     let mut matrix = String::new();
     let mut missed = Vec::new();
-    for fault in FAULTS {
+    for fault in FAULTS.iter() {
         let service = ragchats(Some(*fault)).await.unwrap();
         let report = suite(service.profile).unwrap().seed(1).run(service.target).await.unwrap();
         let found: BTreeSet<&str> = report.findings.iter().map(|finding| finding.check.as_str()).collect();
@@ -32,7 +32,7 @@ async fn every_fault_is_found_by_the_check_that_names_it() {
 fn fault_names_are_unique_and_their_checks_exist() {
     let names: BTreeSet<&str> = FAULTS.iter().map(|fault| fault.name).collect();
     assert_eq!(names.len(), FAULTS.len());
-    for fault in FAULTS {
+    for fault in FAULTS.iter() {
         assert!(trueline_conformance::check::find(fault.check).is_some(), "{}", fault.check);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as Arguments, Parser, Subcommand};
 use trueline_conformance::case::Phase;
+use trueline_conformance::profile::Safety;
 use trueline_conformance::report::FailOn;
 
 /// Hold an HTTP service to its OpenAPI contract.
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     Explain(ExplainArgs),
     Replay(ReplayArgs),
+    Cleanup(CleanupArgs),
+    LoginCheck(LoginCheckArgs),
     /// Print the JSON Schema of profile files; editors check and complete a profile with it.
     #[command(name = "profile-schema", after_help = "Example:\n  trueline profile-schema > profile.schema.json")]
     ProfileSchema,
@@ -155,6 +158,43 @@ pub(crate) struct ReplayArgs {
     pub(crate) no_color: bool,
 }
 
+/// Remove what an earlier run has left behind, by its journal.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Examples:
+  trueline cleanup --profile staging.toml
+  trueline cleanup --profile staging.toml --journal build/trueline/journal.ndjson
+
+Exit codes:
+  0 nothing is left, 1 something could not be removed, 2 usage, journal, profile or contract wrong")]
+pub(crate) struct CleanupArgs {
+    /// The journal of the run
+    #[arg(long, value_name = "FILE", default_value = "trueline-report/journal.ndjson")]
+    pub(crate) journal: PathBuf,
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
+    #[command(flatten)]
+    pub(crate) address: Address,
+}
+
+/// Log every principal of the profile in, and let each read something.
+#[derive(Debug, Arguments)]
+#[command(
+    name = "login-check",
+    after_help = "\
+Examples:
+  trueline login-check --profile staging.toml
+
+Exit codes:
+  0 every principal can act, 2 usage, profile or contract wrong, 3 at least one cannot"
+)]
+pub(crate) struct LoginCheckArgs {
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
+    #[command(flatten)]
+    pub(crate) address: Address,
+}
+
 /// What is held to what.
 #[derive(Debug, Clone, Default, Arguments)]
 pub(crate) struct Inputs {
@@ -186,12 +226,21 @@ pub(crate) struct Selection {
     /// The seed of everything random; the same seed gives the same cases
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "What is sent")]
     pub(crate) seed: u64,
-    /// Of examples,boundary,random,access,limits [default: all]
+    /// Of examples,boundary,random,stateful,access,hostile,race,limits [default: all]
     #[arg(long, value_name = "PHASES", value_delimiter = ',', help_heading = "What is sent")]
     pub(crate) phases: Vec<Phase>,
     /// Only this operation, by its operationId; may be given several times
     #[arg(long = "operation", value_name = "ID", help_heading = "What is sent")]
     pub(crate) operations: Vec<String>,
+    /// Only these: createAgent, tag:Agents, path:/agents/*, method:GET, effect:read; may be given several times
+    #[arg(long, value_name = "FILTER", help_heading = "What is sent")]
+    pub(crate) include: Vec<String>,
+    /// Not these, written likewise; the profile's `exclude` comes on top
+    #[arg(long, value_name = "FILTER", help_heading = "What is sent")]
+    pub(crate) exclude: Vec<String>,
+    /// What may be touched: observe, own or full [default: the profile's, or own]
+    #[arg(long, value_name = "LEVEL", help_heading = "What is sent")]
+    pub(crate) safety: Option<Safety>,
     /// Random cases for each operation, half with one fault [default: 60]
     #[arg(long, value_name = "N", help_heading = "What is sent")]
     pub(crate) random_cases: Option<u64>,
@@ -217,6 +266,18 @@ pub(crate) struct Manners {
     /// Requests a second at most [default: the profile's, or no limit]
     #[arg(long, value_name = "R", value_parser = pace, help_heading = "Manners")]
     pub(crate) pace: Option<f64>,
+    /// Seconds in all [default: the profile's, or no limit]
+    #[arg(long, value_name = "S", help_heading = "Manners")]
+    pub(crate) max_seconds: Option<u64>,
+    /// Resources to make in all [default: the profile's, or no limit]
+    #[arg(long, value_name = "N", help_heading = "Manners")]
+    pub(crate) max_objects: Option<u64>,
+    /// Where to write down what the run makes [default: journal.ndjson in the report's folder]
+    #[arg(long, value_name = "FILE", help_heading = "Manners")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Leave what the run makes where it is; `cleanup` removes it later
+    #[arg(long, help_heading = "Manners")]
+    pub(crate) keep: bool,
 }
 
 fn fail_on() -> impl TypedValueParser<Value = FailOn> {

@@ -31,6 +31,10 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CliError> {
         workers: args.manners.workers,
         max_requests: args.manners.max_requests.or(budget.requests),
         pace: args.manners.pace.or(budget.pace),
+        max_time: args.manners.max_seconds.or(budget.seconds).map(std::time::Duration::from_secs),
+        max_objects: args.manners.max_objects.or(budget.objects),
+        journal: Some(args.manners.journal.clone().unwrap_or_else(|| args.report_dir.join("journal.ndjson"))),
+        clean_up: !args.manners.keep,
         stop: stop::on_signal(),
     };
     let progress = if args.quiet { Progress::silent() } else { Progress::on_stderr() };

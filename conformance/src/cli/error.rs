@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use trueline_conformance::profile::ProfileError;
 use trueline_conformance::report::{ExitCode, ReadError};
-use trueline_conformance::run::RunError;
+use trueline_conformance::run::{JournalError, RunError};
 use trueline_spec::Problems;
 
 /// Why a command failed.
@@ -21,6 +21,8 @@ pub(crate) enum CliError {
     Report(#[from] ReadError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     #[error("cannot plan anything{}", help_line(Some(why)))]
     NothingToTest { why: String },
     #[error("cannot start the runtime: {0}")]
@@ -52,6 +54,8 @@ impl CliError {
             CliError::Run(RunError::Unreachable { .. } | RunError::CredentialDead { .. }) => ExitCode::Unreachable,
             CliError::NothingToTest { .. } => ExitCode::NothingTested,
             CliError::Usage { .. }
+            | CliError::Run(RunError::Journal(_))
+            | CliError::Journal(_)
             | CliError::Profile(_)
             | CliError::Contract { .. }
             | CliError::Report(_)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trueline_conformance::case::PHASES;
-use trueline_conformance::plan::{Plan, PlanOptions};
+use trueline_conformance::plan::{Filter, Plan, PlanOptions};
 use trueline_conformance::profile::{Profile, nearest};
 use trueline_conformance::report::{ContractSource, Invocation};
 use trueline_conformance::subject::Subject;
@@ -90,11 +90,25 @@ impl Loaded {
             seed: selection.seed,
             phases: PHASES.into_iter().filter(|phase| wanted(phase)).collect(),
             operations: selection.operations.clone(),
+            include: self.filters(&selection.include, "--include")?,
+            exclude: {
+                let mut exclude = self.filters(&selection.exclude, "--exclude")?;
+                exclude.extend(self.filters(&self.profile.exclude, "the profile's `exclude`")?);
+                exclude
+            },
+            safety: selection.safety.or(self.profile.safety).unwrap_or_default(),
             random_cases: selection.random_cases.unwrap_or(defaults.random_cases),
             case: selection.case.clone(),
             virtual_clock: false,
+            wire: self.profile.base_url.as_deref().is_none_or(|url| !url.starts_with("https:")),
             patience_s: selection.patience.or(self.profile.budget.patience_s).unwrap_or(0),
+            ..defaults
         })
+    }
+
+    fn filters(&self, texts: &[String], place: &str) -> Result<Vec<Filter>, CliError> {
+        let read = |text: &String| Filter::parse(text, &self.contract);
+        texts.iter().map(read).collect::<Result<_, _>>().map_err(|why| CliError::usage(format!("{place}: {why}")))
     }
 
     /// The plan, which has at least one case.

@@ -2,9 +2,11 @@
 
 mod args;
 mod check;
+mod cleanup;
 mod error;
 mod explain;
 mod inputs;
+mod login_check;
 mod output;
 mod plan;
 mod replay;
@@ -33,6 +35,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Replay(args) => block_on(replay::run(args)),
+        Command::Cleanup(args) => block_on(cleanup::run(args)),
+        Command::LoginCheck(args) => block_on(login_check::run(args)),
         Command::ProfileSchema => output::print_json(&trueline_conformance::profile::json_schema()),
     };
     done.unwrap_or_else(|error| {

@@ -19,7 +19,9 @@ impl Planner<'_> {
         let operation = self.subject.operation(call.operation);
         let destroys = operation.effect == Effect::Destroy;
         let principal = match &call.caller {
-            Caller::Principal(name) | Caller::FreshSession(name) => Some(name.clone()),
+            Caller::Principal(name) | Caller::FreshSession(name) | Caller::Minted { by: name, .. } => {
+                Some(name.clone())
+            }
             // Somebody's session is needed even where no credential is: to refresh a token one must have logged in.
             Caller::Anonymous => {
                 self.free_principals().find(|(_, one)| one.login.is_some()).map(|(name, _)| name.to_owned())
@@ -41,7 +43,9 @@ impl Planner<'_> {
                 .profile_value(&principal, &documented.name)
                 .or_else(|| from_link.parameters.get(&(documented.place, documented.name.clone())).cloned());
             let known = known.or_else(|| match documented.place {
-                ParameterPlace::Path => self.named_producer(&documented.name, &principal, &instance),
+                ParameterPlace::Path => self
+                    .named_producer(&documented.name, &principal, &instance)
+                    .or_else(|| self.inferred_producer(operation, &documented.name, &principal, &instance)),
                 _ => None,
             });
             if let Some(binding) = known.filter(|binding| !is_made_by(binding, call.operation)) {
@@ -63,6 +67,7 @@ impl Planner<'_> {
                     self.profile_value(&principal, name)
                         .or_else(|| from_link.body.get(name).cloned())
                         .or_else(|| self.named_producer(name, &principal, &instance))
+                        .or_else(|| self.member_producer(call.operation, name, &principal, &instance))
                         // What makes a resource cannot wait for one that it makes.
                         .filter(|binding| !is_made_by(binding, call.operation))
                 };
@@ -98,7 +103,9 @@ impl Planner<'_> {
             *value = login.body.clone();
             bindings.clear();
         }
-        if destroys && from_login && !matches!(call.caller, Caller::Anonymous) {
+        let ends = destroys && from_login || ends_a_session(operation) && operation.is_secured();
+        let renewable = self.principal(&principal).is_some_and(|one| one.login.is_some());
+        if ends && renewable && matches!(call.caller, Caller::Principal(_)) {
             call.caller = Caller::FreshSession(principal);
         }
         let all_bound = call.arguments.iter().all(|argument| {
@@ -148,7 +155,9 @@ impl Planner<'_> {
         let from_link = self.link_bindings(index, principal, &Instance::Shared(0));
         operation.path_parameters().all(|name| {
             let linked = from_link.parameters.contains_key(&(ParameterPlace::Path, name.to_owned()));
-            let producible = linked || self.named_producer(name, principal, &Instance::Shared(0)).is_some();
+            let producible = linked
+                || self.named_producer(name, principal, &Instance::Shared(0)).is_some()
+                || self.inferred_producer(operation, name, principal, &Instance::Shared(0)).is_some();
             // Nothing in the document makes such a thing: a made-up value is all that anybody can send.
             let hopeless = !producible && !self.has_producer(index, name);
             self.profile_value(principal, name).is_some() || producible || hopeless
@@ -156,7 +165,11 @@ impl Planner<'_> {
     }
 
     fn has_producer(&self, target: usize, parameter: &str) -> bool {
-        let id = &self.subject.operation(target).id;
+        let operation = self.subject.operation(target);
+        if self.subject.collections.named_by(operation, parameter).is_some_and(|one| one.create.is_some()) {
+            return true;
+        }
+        let id = &operation.id;
         self.links()
             .any(|(_, link)| link.target == *id && link.parameters.iter().any(|filled| filled.name == parameter))
     }
@@ -166,7 +179,7 @@ impl Planner<'_> {
         Some(Binding::Profile { principal: principal.to_owned(), name: name.to_owned() })
     }
 
-    fn links(&self) -> impl Iterator<Item = (usize, &trueline_spec::contract::Link)> {
+    pub(super) fn links(&self) -> impl Iterator<Item = (usize, &trueline_spec::contract::Link)> {
         self.subject.contract.operations.iter().enumerate().flat_map(|(index, operation)| {
             let responses = operation.responses.iter().flat_map(|response| &response.links);
             responses.map(move |link| (index, link))
@@ -222,6 +235,26 @@ impl Planner<'_> {
         })
     }
 
+    /// The producer of what a path parameter names, by the paths alone: `POST /agents` for `/agents/{agentId}/…`.
+    fn inferred_producer(
+        &self,
+        operation: &Operation,
+        parameter: &str,
+        principal: &str,
+        instance: &Instance,
+    ) -> Option<Binding> {
+        let collection = self.subject.collections.named_by(operation, parameter)?;
+        self.out_of_source(collection.create?, &collection.id, principal, instance)
+    }
+
+    /// The producer of what a body member such as `agentId` names.
+    fn member_producer(&self, operation: usize, member: &str, principal: &str, instance: &Instance) -> Option<Binding> {
+        let collection = self.subject.collections.named_by_member(member)?;
+        // An item does not name itself before it is there.
+        let create = collection.create.filter(|create| *create != operation)?;
+        self.out_of_source(create, &collection.id, principal, instance)
+    }
+
     fn out_of_source(&self, source: usize, expression: &str, principal: &str, instance: &Instance) -> Option<Binding> {
         if !expression.starts_with('$') {
             return None;
@@ -257,4 +290,43 @@ fn is_made_by(binding: &Binding, operation: usize) -> bool {
 struct LinkBindings {
     parameters: BTreeMap<(ParameterPlace, String), Binding>,
     body: BTreeMap<String, Binding>,
+}
+
+/// Whether an operation logs its caller out.
+pub(crate) fn ends_a_session(operation: &Operation) -> bool {
+    let words = words_of(operation);
+    operation.effect != Effect::Read
+        && ["logout", "logoff", "signout", "endsession"].iter().any(|one| words.contains(one))
+}
+
+/// Whether a call may end a credential: whatever has to do with logging out, tokens, keys, sessions and passwords.
+pub fn smells_of_an_end(operation: &Operation) -> bool {
+    let words = words_of(operation);
+    let smells = [
+        "logout",
+        "logoff",
+        "signout",
+        "session",
+        "token",
+        "key",
+        "revoke",
+        "password",
+        "credential",
+        "account",
+        "rotate",
+    ];
+    // Some services log out by GET.
+    (operation.effect != Effect::Read && smells.iter().any(|one| words.contains(one)))
+        || smells[..3].iter().any(|one| words.contains(one))
+}
+
+/// Whether an operation changes the account of whoever calls it.
+pub(crate) fn changes_the_account(operation: &Operation) -> bool {
+    let words = words_of(operation);
+    let changes = ["password", "passwd", "deactivate", "closeaccount", "deleteaccount", "changeemail", "mfa", "2fa"];
+    operation.effect != Effect::Read && changes.iter().any(|one| words.contains(one))
+}
+
+fn words_of(operation: &Operation) -> String {
+    format!("{} {}", operation.id, operation.path.text).to_lowercase().replace(['-', '_'], "")
 }

@@ -71,7 +71,7 @@ pub(super) fn case(
         expect: Expect::Valid { bound: false },
     };
     for (number, parameter) in documented.parameters.iter().enumerate() {
-        if parameter.required || dice.roll().is_multiple_of(2) {
+        if parameter.required || (dice.roll().is_multiple_of(2) && !planner.is_opaque(operation, number)) {
             let generator = planner.subject.parameter_generator(operation, number)?;
             // A value that cannot stand where it should is drawn again; after that the part is left out if it may be.
             let value = (0..4).find_map(|_| {

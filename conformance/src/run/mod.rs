@@ -2,14 +2,18 @@
 //! every exchange. What it finds out it says in events.
 
 mod bindings;
+mod chain;
 mod fresh;
 mod group;
+mod guard;
+mod journal;
 mod perform;
 mod reasons;
 mod record;
 mod sequence;
 mod sessions;
 mod shrink;
+mod wreck;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +24,12 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use self::bindings::Resources;
+pub(crate) use self::bindings::{Made, path_below};
+pub(crate) use self::chain::bindings_of;
 use self::group::Causes;
+use self::guard::Guard;
+use self::journal::Journal;
+pub use self::journal::{CleanUp, JournalError, Resource};
 use self::sessions::Sessions;
 use crate::case::{Case, Phase, Script};
 use crate::check::Verdicts;
@@ -44,13 +53,30 @@ pub struct RunOptions {
     pub max_requests: Option<u64>,
     /// Requests a second at most.
     pub pace: Option<f64>,
+    /// Wall time in all; the run ends when it is spent.
+    pub max_time: Option<Duration>,
+    /// Resources that may be made in all.
+    pub max_objects: Option<u64>,
+    /// Where to write down what the run makes.
+    pub journal: Option<std::path::PathBuf>,
+    /// Whether to remove at the end what the run has made.
+    pub clean_up: bool,
     /// Becomes true when the run is to end early; the report is still finished.
     pub stop: watch::Receiver<bool>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { workers: 8, max_requests: None, pace: None, stop: watch::channel(false).1 }
+        RunOptions {
+            workers: 8,
+            max_requests: None,
+            pace: None,
+            max_time: None,
+            max_objects: None,
+            journal: None,
+            clean_up: true,
+            stop: watch::channel(false).1,
+        }
     }
 }
 
@@ -65,6 +91,9 @@ pub enum RunError {
         /// Why.
         why: String,
     },
+    /// Without its journal a run must not write anything.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A principal has no credential, or the service does not take it.
     #[error("principal `{principal}` cannot act: {why}")]
     CredentialDead {
@@ -88,6 +117,16 @@ pub(crate) struct Run {
     sessions: Sessions,
     resources: Resources,
     fresh: fresh::Fresh,
+    journal: Journal,
+    guard: Guard,
+    /// Refusals in a row for too many requests.
+    throttled: AtomicU64,
+    /// The phase that exhausts limits is running.
+    in_limits: std::sync::atomic::AtomicBool,
+    /// Different in every run, in letters and digits.
+    pub(crate) nonce: String,
+    /// Unique texts given out.
+    uniques: AtomicU64,
     requests: AtomicU64,
     /// Exchanges in a row that reached nobody.
     lost: AtomicU64,
@@ -115,11 +154,42 @@ pub async fn run(
     events: Sender<Event>,
 ) -> Result<(), RunError> {
     let run = Run::new(subject, profile, plan.options.clone(), target, options, events);
+    if let Some(path) = &run.options.journal {
+        run.journal.open(path, &run.subject.contract.digest, run.target.base_url())?;
+    }
     run.prove_principals().await?;
     run.start(&plan).await;
     let interrupted = run.drive(&plan).await;
+    if run.options.clean_up {
+        run.clean_up_and_say().await;
+    }
     run.finish(interrupted).await;
     Ok(())
+}
+
+/// Removes what an earlier run has left behind, by its journal. The journal learns what is gone.
+pub async fn clean_up(
+    subject: Arc<Subject>,
+    profile: Arc<Profile>,
+    target: Arc<dyn Target>,
+    options: RunOptions,
+    journal: &std::path::Path,
+) -> Result<CleanUp, JournalError> {
+    let (events, _) = tokio::sync::mpsc::channel(1);
+    let run = Run::new(subject, profile, PlanOptions::default(), target, options, events);
+    run.journal.read(journal)?;
+    Ok(run.clean_up().await)
+}
+
+/// Logs every principal in and lets it make one plain reading. Name and outcome of each, in the profile's order.
+pub async fn login_check(
+    subject: Arc<Subject>,
+    profile: Arc<Profile>,
+    target: Arc<dyn Target>,
+    options: RunOptions,
+) -> Vec<(String, Result<String, String>)> {
+    let (events, _) = tokio::sync::mpsc::channel(1);
+    Run::new(subject, profile, PlanOptions::default(), target, options, events).prove_each().await
 }
 
 /// Runs one case again, as a finding recorded it. The events are those of a run of one case.
@@ -155,7 +225,12 @@ enum Due {
 
 enum Barrier {
     Phase(Phase, u64),
-    Wait { window: Duration, class: String },
+    /// From here on one case at a time, or not any more.
+    Alone(bool),
+    Wait {
+        window: Duration,
+        class: String,
+    },
 }
 
 /// Walks a plan in order.
@@ -166,17 +241,22 @@ struct Feed<'a> {
     entry: usize,
     index: u64,
     phase: Option<Phase>,
+    alone: bool,
     waiting: Option<Box<Case>>,
+    /// Cases of operations that have killed a credential: last of all.
+    deferred: Vec<Box<Case>>,
     patience: Duration,
     virtual_clock: bool,
 }
 
 impl Feed<'_> {
-    fn next(&mut self) -> Option<Due> {
+    fn next(&mut self, is_killer: &dyn Fn(&Case) -> bool) -> Option<Due> {
         let mut case = match self.waiting.take() {
             Some(case) => case,
             None => loop {
-                let entry = self.plan.entries.get(self.entry)?;
+                let Some(entry) = self.plan.entries.get(self.entry) else {
+                    break self.deferred.pop()?;
+                };
                 let phase = entry.phase();
                 if self.phase != Some(phase) {
                     self.phase = Some(phase);
@@ -191,11 +271,24 @@ impl Feed<'_> {
                 let index = self.index;
                 self.index += 1;
                 if let Some(case) = entry.case(self.planner, index) {
+                    if is_killer(&case) {
+                        self.deferred.insert(0, Box::new(case));
+                        continue;
+                    }
                     break Box::new(case);
                 }
             },
         };
+        if case.is_alone() != self.alone {
+            self.alone = case.is_alone();
+            self.waiting = Some(case);
+            return Some(Due::Barrier(Barrier::Alone(self.alone)));
+        }
         match self.allocator.allocate(&mut case) {
+            Allocation::Never { class } => {
+                let reason = format!("rate class `{class}` allows fewer requests than the case has");
+                Some(Due::Skip { id: case.id.clone(), operation: case.operation(), reason })
+            }
             Allocation::Send => Some(Due::Case(case)),
             Allocation::Wait { window, class } => {
                 if self.virtual_clock || window <= self.patience {
@@ -227,6 +320,12 @@ impl Run {
             sessions: Sessions::default(),
             resources: Resources::default(),
             fresh: fresh::Fresh::default(),
+            journal: Journal::default(),
+            guard: Guard::default(),
+            throttled: AtomicU64::new(0),
+            in_limits: std::sync::atomic::AtomicBool::new(false),
+            nonce: nonce(),
+            uniques: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             started: Instant::now(),
@@ -278,6 +377,15 @@ impl Run {
         if self.lost.load(Ordering::Relaxed) >= LOST {
             return Some(format!("the deployment does not answer any more ({LOST} connections in a row failed)"));
         }
+        if let Some(budget) = self.options.max_time.filter(|budget| self.started.elapsed() >= *budget) {
+            return Some(format!("the budget of {} s is spent", budget.as_secs()));
+        }
+        if let Some(budget) = self.options.max_objects.filter(|budget| self.journal.made() >= *budget) {
+            return Some(format!("the budget of {budget} resources is spent"));
+        }
+        if let Some(reason) = self.nobody_left() {
+            return Some(reason);
+        }
         let spent = self.requests.load(Ordering::Relaxed);
         match self.options.max_requests {
             Some(budget) if spent >= budget => Some(format!("the budget of {budget} requests is spent")),
@@ -294,7 +402,9 @@ impl Run {
             entry: 0,
             index: 0,
             phase: None,
+            alone: false,
             waiting: None,
+            deferred: Vec::new(),
             patience: Duration::from_secs(plan.options.patience_s),
             virtual_clock: plan.options.virtual_clock && self.target.has_virtual_clock(),
         });
@@ -311,10 +421,11 @@ impl Run {
             match reached {
                 None => return None,
                 Some(Barrier::Phase(phase, cases)) => {
-                    // Exhausting a class moves the clock under everybody's feet.
-                    sequential = phase == Phase::Limits;
+                    self.in_limits.store(phase == Phase::Limits, Ordering::Relaxed);
                     self.say(Event::PhaseStarted { phase, cases }).await;
                 }
+                // Exhausting a class moves the clock under everybody's feet; a list is everybody's.
+                Some(Barrier::Alone(alone)) => sequential = alone,
                 Some(Barrier::Wait { window, class }) => {
                     self.pass(window + Duration::from_secs(1), &format!("rate class `{class}` is spent")).await;
                 }
@@ -332,7 +443,7 @@ impl Run {
                 if lock(barrier).is_some() {
                     return;
                 }
-                match feed.next() {
+                match feed.next(&|case: &Case| self.may_kill(case)) {
                     None => return,
                     Some(Due::Barrier(reached)) => {
                         *lock(barrier) = Some(reached);
@@ -368,12 +479,38 @@ impl Run {
         }
     }
 
+    /// As [`Run::pass`], for pauses that are not worth a word.
+    async fn pass_quietly(&self, by: Duration) {
+        let mut stop = self.options.stop.clone();
+        tokio::select! {
+            () = tokio::time::sleep(by) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    async fn attempt(&self, case: &Case) -> Result<perform::Attempt, String> {
+        match &case.script {
+            Script::Single(_) => self.attempt_single(case).await,
+            _ => self.attempt_sequence(case).await,
+        }
+    }
+
     async fn perform_case(&self, case: Case) {
         let started = Instant::now();
-        let attempt = match &case.script {
-            Script::Single(_) => self.attempt_single(&case).await,
-            Script::Exhaust(_) | Script::Quota(_) | Script::Expire(_) => self.attempt_sequence(&case).await,
-        };
+        let deaths = self.deaths();
+        let mut attempt = self.attempt(&case).await;
+        if let Ok(first) = &attempt
+            && case.phase != Phase::Limits
+        {
+            let renewed = self.watch_over(&case, &first.steps).await;
+            let refused = first.steps.iter().any(|step| {
+                matches!(step.call.caller, crate::case::Caller::Principal(_)) && step.exchange.status() == Some(401)
+            });
+            // Whoever was refused while the credential was dead has run blind.
+            if refused && (renewed || self.deaths() != deaths) && self.must_stop().is_none() {
+                attempt = self.attempt(&case).await;
+            }
+        }
         let attempt = match attempt {
             Ok(attempt) => attempt,
             Err(reason) => return self.skip(case.id.clone(), case.operation(), reason).await,
@@ -471,6 +608,18 @@ impl Run {
         };
         self.say(Event::RunFinished(Box::new(summary))).await;
     }
+}
+
+/// Seconds since 1970 in base 36: seven letters and digits.
+fn nonce() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut rest = since.as_secs();
+    let mut digits = Vec::new();
+    while rest > 0 {
+        digits.push(char::from_digit((rest % 36) as u32, 36).unwrap_or('0'));
+        rest /= 36;
+    }
+    digits.iter().rev().collect()
 }
 
 impl Verdicts {

@@ -43,14 +43,14 @@ impl Run {
     /// Binds and sends one call.
     pub(crate) async fn step(&self, call: &Call, context: &mut CaseContext, purpose: Purpose) -> Result<Step, String> {
         if let Caller::FreshSession(name) = &call.caller
-            && context.session.is_none()
+            && !context.sessions.contains_key(name)
         {
-            context.session = Some(self.fresh_session(name).await?);
+            context.sessions.insert(name.clone(), self.fresh_session(name).await?);
         }
         let bound = self.bind(call, context).await?;
         let sent_ms = self.target.now_ms();
         let exchange = self.send(&bound, context).await?;
-        Ok(Step { purpose, call: bound, exchange, sent_ms })
+        Ok(Step { purpose, act: String::new(), call: bound, exchange, sent_ms })
     }
 
     /// Lets every check judge one exchange.
@@ -70,6 +70,7 @@ impl Run {
                         Caller::Principal(name) | Caller::FreshSession(name) => {
                             self.profile.principals.get(name).map(|one| one.scheme.as_str())
                         }
+                        Caller::Minted { by, .. } => self.planner().minted_scheme(by),
                         _ => None,
                     },
                     virtual_clock: self.target.has_virtual_clock(),
@@ -100,18 +101,70 @@ impl Run {
 
     /// Sends a call that has no bindings and nobody's session.
     pub(crate) async fn send_plain(&self, call: &Call) -> Result<Exchange, String> {
-        let request = self.encode(call)?;
+        let mut request = self.encode(call)?;
+        self.add_headers(call, &mut request)?;
         Ok(self.exchange(request).await)
     }
 
     /// Sends a bound call with its caller's credential.
     pub(crate) async fn send(&self, call: &Call, context: &mut CaseContext) -> Result<Exchange, String> {
-        let mut request = self.encode(call)?;
-        self.authenticate(call, context, &mut request).await?;
-        Ok(self.exchange(request).await)
+        let mut attempt = 0;
+        loop {
+            let request = self.prepare(call, context).await?;
+            let exchange = self.exchange(request).await;
+            match self.backs_off(call, &exchange, attempt) {
+                Some(wait) => self.pass_quietly(wait).await,
+                None => {
+                    self.note_resource(call, &exchange);
+                    return Ok(exchange);
+                }
+            }
+            attempt += 1;
+        }
     }
 
-    async fn exchange(&self, request: Request) -> Exchange {
+    /// A request of a call whose path is known whole.
+    pub(crate) fn bare_request(&self, call: &Call, path: &str) -> Result<Request, String> {
+        let operation = self.subject.operation(call.operation);
+        let headers = vec![
+            (USER_AGENT, HeaderValue::from_static(concat!("trueline/", env!("CARGO_PKG_VERSION")))),
+            (ACCEPT, HeaderValue::from_static("*/*")),
+        ];
+        let method = operation.method.clone();
+        Ok(Request { method, path: path.to_owned(), headers, body: bytes::Bytes::new(), from: call.from })
+    }
+
+    /// A bound call as a request with its caller's credential.
+    pub(crate) async fn prepare(&self, call: &Call, context: &CaseContext) -> Result<Request, String> {
+        let mut request = self.encode(call)?;
+        self.authenticate(call, context, &mut request).await?;
+        self.add_headers(call, &mut request)?;
+        Ok(request)
+    }
+
+    /// The profile's own headers; what a call sets itself wins.
+    pub(crate) fn add_headers(&self, call: &Call, request: &mut Request) -> Result<(), String> {
+        let of_caller = match &call.caller {
+            Caller::Principal(name) | Caller::FreshSession(name) | Caller::Minted { by: name, .. } => {
+                self.profile.principals.get(name).map(|one| &one.headers)
+            }
+            _ => None,
+        };
+        for (name, value) in of_caller.into_iter().flatten().chain(&self.profile.headers) {
+            let name = header_name(name)?;
+            if !request.headers.iter().any(|(known, _)| *known == name) {
+                request.headers.push((name, header_value(value)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a request that goes past [`Run::send`].
+    pub(crate) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) async fn exchange(&self, request: Request) -> Exchange {
         self.keep_pace().await;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let outcome = self.target.send(request.clone()).await;
@@ -139,7 +192,7 @@ impl Run {
         }
     }
 
-    fn encode(&self, call: &Call) -> Result<Request, String> {
+    pub(crate) fn encode(&self, call: &Call) -> Result<Request, String> {
         let operation = self.subject.operation(call.operation);
         let mut headers = vec![
             (USER_AGENT, HeaderValue::from_static(concat!("trueline/", env!("CARGO_PKG_VERSION")))),
@@ -210,17 +263,31 @@ impl Run {
                 headers.retain(|(name, _)| *name != CONTENT_TYPE);
                 headers.push((CONTENT_TYPE, header_value(other)?));
             }
-            Some(Twist::Header(name, value)) => headers.push((header_name(name)?, header_value(value)?)),
-            None => {}
+            Some(Twist::Header(name, value)) => {
+                let name = header_name(name)?;
+                headers.retain(|(other, _)| *other != name);
+                headers.push((name, header_value(value)?));
+            }
+            // Bindings have been resolved by now.
+            Some(Twist::BoundHeader(..) | Twist::Follow(_)) | None => {}
         }
         Ok(Request { method, path, headers, body, from: call.from })
     }
 
-    async fn authenticate(&self, call: &Call, context: &CaseContext, request: &mut Request) -> Result<(), String> {
+    pub(crate) async fn authenticate(
+        &self,
+        call: &Call,
+        context: &CaseContext,
+        request: &mut Request,
+    ) -> Result<(), String> {
         let (scheme, credential, verbatim) = match &call.caller {
             Caller::Anonymous => return Ok(()),
             Caller::Principal(name) | Caller::FreshSession(name) => {
-                let session = match &context.session {
+                let own = match &call.caller {
+                    Caller::FreshSession(_) => context.sessions.get(name),
+                    _ => None,
+                };
+                let session = match own {
                     Some(session) => session.clone(),
                     None => self.session(name).await?,
                 };
@@ -228,12 +295,17 @@ impl Run {
                 let scheme = principal.map(|one| one.scheme.clone()).unwrap_or_default();
                 (scheme, session.credential.clone(), false)
             }
+            Caller::Minted { by, scopes } => {
+                let scheme = self.planner().minted_scheme(by).unwrap_or_default().to_owned();
+                (scheme, self.minted(by, scopes).await?, false)
+            }
             Caller::Bad { scheme, credential } => match credential {
                 BadCredentialSource::Literal(text) => (scheme.clone(), text.clone(), false),
                 BadCredentialSource::Verbatim(text) => (scheme.clone(), text.clone(), true),
                 BadCredentialSource::Altered { principal, how } => {
                     (scheme.clone(), alter(&self.session(principal).await?.credential, *how), false)
                 }
+                BadCredentialSource::Revoked { by } => (scheme.clone(), self.revoked(by).await?, false),
                 BadCredentialSource::FromLogin { principal, pointer } => {
                     let session = self.session(principal).await?;
                     let value = session.answer.pointer(pointer).and_then(Value::as_str);

@@ -22,11 +22,12 @@ impl Run {
         let counted = steps.iter().take_while(|step| step.purpose == Purpose::Count).count();
         let dull = if steps.len() > 1 && counted > 2 * SHOWN_ENDS { SHOWN_ENDS..counted - SHOWN_ENDS } else { 0..0 };
         let shown = steps.iter().enumerate().filter(|(index, _)| !dull.contains(index));
-        let guilty = match broken.during {
+        let guilty = match broken.during.filter(|_| broken.act.is_none()) {
             Some(purpose) => steps.iter().rposition(|step| step.purpose == purpose),
             None => None,
         };
-        let guilty = guilty.unwrap_or(steps.len().saturating_sub(1));
+        let in_act = broken.act.as_ref().and_then(|act| steps.iter().rposition(|step| step.act == *act));
+        let guilty = in_act.or(guilty).unwrap_or(steps.len().saturating_sub(1));
         let offending = |index: usize| broken.offending.clone().filter(|_| index == guilty);
         let exchanges = shown.map(|(index, step)| self.record(step, offending(index))).collect();
         Evidence { case, exchanges, left_out: dull.len(), shrunk }

@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::Target;
+use super::{Target, Wire};
 use crate::exchange::{Failure, MAX_BODY_BYTES, Request, Response};
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -124,6 +124,46 @@ impl Target for HttpTarget {
     fn base_url(&self) -> &str {
         &self.base_url
     }
+
+    fn wire(&self, wire: Wire) -> Option<BoxFuture<'_, Result<Bytes, Failure>>> {
+        let authority = self.origin.strip_prefix("http://")?;
+        let address = if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            authority.to_owned()
+        } else {
+            format!("{authority}:80")
+        };
+        Some(Box::pin(on_a_connection(address, wire)))
+    }
+
+    fn has_wire(&self) -> bool {
+        self.origin.starts_with("http://")
+    }
+}
+
+async fn on_a_connection(address: String, wire: Wire) -> Result<Bytes, Failure> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let connect = tokio::time::timeout(Duration::from_secs(10), tokio::net::TcpStream::connect(&address));
+    let stream = connect.await.map_err(|_| Failure::Timeout(Duration::from_secs(10)))?;
+    let mut stream = stream.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    for piece in wire.pieces {
+        tokio::time::sleep(piece.pause).await;
+        // A peer that has heard enough closes before all is written; what it said is still to be read.
+        if stream.write_all(&piece.bytes).await.is_err() {
+            break;
+        }
+    }
+    let mut answer = BytesMut::new();
+    let _ = tokio::time::timeout(wire.patience, async {
+        let mut chunk = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut chunk).await {
+            answer.extend_from_slice(&chunk[..count]);
+            if answer.len() > MAX_BODY_BYTES {
+                break;
+            }
+        }
+    })
+    .await;
+    Ok(answer.freeze())
 }
 
 fn client(from: Option<IpAddr>) -> HttpClient {

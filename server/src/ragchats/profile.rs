@@ -40,7 +40,7 @@ impl Demo {
         line(String::new());
         line("# A key of one agent: it can ask that agent, and nothing else.".to_owned());
         line("[principals.agent-key]".to_owned());
-        line("scheme = \"agentApiKey\"".to_owned());
+        line("scheme = \"agentApiKey\"\ntenant = \"a\"".to_owned());
         line(format!("credential = {}", quoted(&self.agent_keys.good)));
         line(format!("values = {{ agentId = \"{agent}\" }}"));
         for (scheme, kind, credential) in [
@@ -63,6 +63,7 @@ impl Demo {
             format!("[principals.{name}]"),
             "scheme = \"jwtAuth\"".to_owned(),
             format!("group = \"{}\"", user.organization),
+            format!("tenant = \"{}\"", user.organization),
             format!("values = {{ organizationId = \"{id}\" }}"),
         ];
         match name {
