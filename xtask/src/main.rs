@@ -28,8 +28,8 @@ enum Command {
     },
     /// Hold the contracts to the house's rules, and count how well their facts are known.
     Lint {
-        /// Only this contract.
-        #[arg(value_name = "NAME")]
+        /// Only this built-in contract, or the one at this path.
+        #[arg(value_name = "NAME|PATH")]
         only: Option<String>,
     },
     /// Measure what BENCHMARKS.md states, and write it again. Needs `wrk`.
