@@ -53,7 +53,6 @@ struct OperationTools {
     bodies: Vec<OnceLock<Option<Generator>>>,
     /// By response.
     readable: Vec<OnceLock<BTreeSet<String>>>,
-    further_rules: OnceLock<bool>,
 }
 
 impl Subject {
@@ -86,7 +85,6 @@ impl Subject {
                 parameters: cells(operation.parameters.len()),
                 bodies: cells(operation.body.as_ref().map_or(0, |body| body.media.len())),
                 readable: cells(operation.responses.len()),
-                further_rules: OnceLock::new(),
             })
             .collect();
         let refusals = contract
@@ -251,16 +249,6 @@ impl Subject {
         crate::collection::settable(&self.contract, write, read).into_iter().map(|(name, _)| name).collect()
     }
 
-    /// Whether a body of this operation is held to more than its schema can state (`x-further-rules`).
-    pub fn has_further_rules(&self, operation: usize) -> bool {
-        *self.operations[operation].further_rules.get_or_init(|| {
-            let schemas = self.operation(operation).body.iter().flat_map(|body| &body.media);
-            schemas
-                .filter_map(|media| media.schema.as_ref())
-                .any(|schema| has_key(&self.contract.standalone(schema, Direction::Request), "x-further-rules"))
-        })
-    }
-
     /// The generator of a part of a request.
     pub fn part_generator(&self, operation: usize, part: &Part, media: usize) -> Option<&Generator> {
         match part {
@@ -379,16 +367,6 @@ fn property_names(schema: &Value, wanted: &dyn Fn(&Value) -> bool, names: &mut B
         }
         Value::Array(items) => items.iter().for_each(|item| property_names(item, wanted, names)),
         _ => {}
-    }
-}
-
-fn has_key(value: &Value, wanted: &str) -> bool {
-    match value {
-        Value::Object(members) => {
-            members.contains_key(wanted) || members.values().any(|member| has_key(member, wanted))
-        }
-        Value::Array(items) => items.iter().any(|item| has_key(item, wanted)),
-        _ => false,
     }
 }
 

@@ -5,3 +5,4 @@ pub mod platform;
 pub mod ragchats;
 pub mod registry;
 pub mod smartsbio;
+pub mod xentree;

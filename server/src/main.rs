@@ -58,6 +58,12 @@ The file is TOML; a variable is TRUELINE_ and the setting's name in capitals, `_
   settle-ms = 300                   TRUELINE_INGEST__SETTLE_MS       wait before a changed source is processed
   pdf-timeout-seconds = 60          TRUELINE_INGEST__PDF_TIMEOUT_SECONDS
   allowed-hosts = [\"docs.test\"]     TRUELINE_INGEST__ALLOWED_HOSTS   hosts that sources may be fetched from
+  [oauth.google-calendar]                                    other services that users can connect
+  authorization-endpoint = \"https://…\"                     Google's unless set, like the next
+  token-endpoint = \"https://…\"
+  client-id = \"…\"                                          as registered there, like the next two
+  client-secret = \"…\"
+  redirect-uri = \"https://…\"
   [log]
   format = \"text\"                   TRUELINE_LOG__FORMAT             or \"json\"
   filter = \"info\"                   TRUELINE_LOG__FILTER";

@@ -10,7 +10,7 @@ use trueline_runtime::contract::Contract;
 use crate::platform::config::Config;
 use crate::platform::ingest::PdfReader;
 use crate::platform::jobs::Workers;
-use crate::{foilengine, ragchats, smartsbio};
+use crate::{foilengine, ragchats, smartsbio, xentree};
 
 /// Whatever keeps a service from doing what it is asked.
 pub type Failure = Box<dyn std::error::Error>;
@@ -60,6 +60,17 @@ pub const ENTRIES: &[Entry] = &[
         contract: &contract_smartsbio::operations::CONTRACT,
         build: |config, _| {
             Box::pin(async { Ok(Box::new(smartsbio::Service::builder().configure(config)?.build().await?) as _) })
+        },
+    },
+    Entry {
+        name: "xentree",
+        about: "Guided learning with an AI tutor",
+        contract: &contract_xentree::operations::CONTRACT,
+        build: |config, pdf_reader| {
+            Box::pin(async move {
+                let builder = xentree::Service::builder().configure(config)?.pdf_reader(pdf_reader);
+                Ok(Box::new(builder.build().await?) as _)
+            })
         },
     },
 ];
@@ -168,6 +179,24 @@ impl Service for smartsbio::Service {
 
     fn seed(&self) -> BoxFuture<'_, Result<Demonstration, Failure>> {
         Box::pin(async { Demonstration::new(smartsbio::demo::seed(self).await?, smartsbio::demo::Demo::profile) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.store().close())
+    }
+}
+
+impl Service for xentree::Service {
+    fn router(&self) -> Router {
+        self.router()
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<Option<Workers>, Failure>> {
+        Box::pin(async { Ok(Some(self.start_workers().await?)) })
+    }
+
+    fn seed(&self) -> BoxFuture<'_, Result<Demonstration, Failure>> {
+        Box::pin(async { Demonstration::new(xentree::demo::seed(self).await?, xentree::demo::Demo::profile) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

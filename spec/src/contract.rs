@@ -99,6 +99,8 @@ pub struct Operation {
     pub error_codes: Vec<String>,
     /// Who else may see the resource.
     pub visibility: Option<Visibility>,
+    /// Rules on a request that no schema can state (`x-beyond-schema`): a valid request may be refused for their sake.
+    pub beyond_schema: Vec<String>,
     /// What a call does: `x-effect`, or from the method (DELETE destroys, GET, HEAD and OPTIONS read, the others write).
     pub effect: Effect,
     /// The largest body in bytes.

@@ -324,6 +324,9 @@ pub struct Quota {
     pub per: Per,
     /// When it starts again.
     pub window: QuotaWindow,
+    /// What is counted.
+    #[serde(default)]
+    pub unit: QuotaUnit,
     /// How much, when the contract states it; deployments differ, so a profile may say.
     #[serde(default)]
     pub limit: Option<u64>,
@@ -340,6 +343,17 @@ pub enum QuotaWindow {
     Day,
     /// On the first of the month.
     Month,
+}
+
+/// What a quota counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum QuotaUnit {
+    /// Calls of the operations that name the quota.
+    #[default]
+    Calls,
+    /// Time that goes by in what those operations started; how many of them may be called does not follow.
+    Seconds,
 }
 
 /// A key of `client-errors`: a status or `other`.
@@ -521,10 +535,9 @@ pub struct SchemaVocabulary {
     /// than `refusals.missing`. Counts for parameters and for the properties of a body.
     #[serde(default, rename = "x-missing")]
     pub missing: Option<String>,
-    /// More rules hold for a value than the schema can state, told in words: a service may refuse, as not valid, what the
-    /// schema allows. The document's examples keep these rules too.
-    #[serde(default, rename = "x-further-rules")]
-    pub further_rules: Option<String>,
+    /// On a property of a request: no two resources share the value, so that whoever makes one needs a fresh value.
+    #[serde(default, rename = "x-unique")]
+    pub unique: bool,
 }
 
 /// The extensions of an operation.
@@ -549,6 +562,10 @@ pub struct OperationVocabulary {
     /// What a call does, where the method does not tell.
     #[serde(default, rename = "x-effect")]
     pub effect: Option<Effect>,
+    /// Rules on a request that no schema can state, one sentence each: a name that is taken, a time zone that does not
+    /// exist. A request that the schemas accept may be refused as invalid for their sake.
+    #[serde(default, rename = "x-beyond-schema")]
+    pub beyond_schema: Vec<String>,
     /// The largest body in bytes, where it differs from the root's.
     #[serde(default, rename = "x-max-body-bytes")]
     pub max_body_bytes: Option<u64>,

@@ -3,6 +3,7 @@
 
 use trueline_spec::Contract;
 use trueline_spec::lint::{Report, Tally, lint};
+use trueline_spec::vocabulary::QuotaUnit;
 
 const GOOD: &str = "openapi: 3.0.3
 info: {title: Test, version: '1'}
@@ -107,6 +108,32 @@ fn a_contract_without_a_fault() {
 fn fault(from: &str, to: &str) -> Report {
     assert_eq!(GOOD.matches(from).count(), 1, "`{from}` must stand exactly once in the good contract");
     report(&GOOD.replace(from, to))
+}
+
+#[test]
+fn a_dialect_that_answers_some_failures_bare_needs_no_code_for_a_status() {
+    let undocumented = "        404: {description: None.}\n        418: {description: Tea.}\n";
+    let text = GOOD.replace("        404: {description: None.}\n", undocumented);
+    assert!(!report(&text).errors.is_empty());
+    let report = report(&text.replace("{path: not_found, method: not_found}", "{path: 404, method: 404}"));
+    assert!(report.errors.is_empty(), "{}", report.errors);
+}
+
+#[test]
+fn words_about_what_schemas_cannot_say() {
+    let unique = GOOD.replace("name: {type: string, default: a}", "name: {type: string, default: a, x-unique: true}");
+    let beyond =
+        unique.replace("operationId: makeThing", "operationId: makeThing\n      x-beyond-schema: [The name is taken.]");
+    let timed = beyond
+        .replace("{code: slow, per: user, window: month}", "{code: slow, per: user, window: month, unit: seconds}");
+    let contract = Contract::from_text("doc.yaml", &timed).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(contract.operation("makeThing").unwrap().beyond_schema, ["The name is taken."]);
+    assert_eq!(contract.quota("month").unwrap().unit, QuotaUnit::Seconds);
+    let report = lint(&contract).unwrap();
+    assert!(report.errors.is_empty(), "{}", report.errors);
+    let wrong = GOOD.replace("name: {type: string, default: a}", "name: {type: string, default: a, x-unique: often}");
+    let problems = Contract::from_text("doc.yaml", &wrong).unwrap_err().to_string();
+    assert!(problems.contains("true or false"), "{problems}");
 }
 
 #[test]

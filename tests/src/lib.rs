@@ -5,6 +5,7 @@ pub mod depot;
 pub mod faults;
 pub mod foilengine;
 pub mod smartsbio;
+pub mod xentree;
 
 use std::net::SocketAddr;
 use std::time::Duration;

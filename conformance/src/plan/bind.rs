@@ -48,7 +48,7 @@ impl Planner<'_> {
                     .or_else(|| self.inferred_producer(operation, &documented.name, &principal, &instance)),
                 _ => None,
             });
-            if let Some(binding) = known {
+            if let Some(binding) = known.filter(|binding| !binding.is_produced_by(call.operation)) {
                 *value = ArgumentValue::Bound(binding);
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trueline_spec::contract::Operation;
-use trueline_spec::vocabulary::{CheckStep, Effect, Per, RateClass};
+use trueline_spec::vocabulary::{CheckStep, Effect, Per, QuotaUnit, RateClass};
 
 use super::Planner;
 use crate::case::{
@@ -236,7 +236,8 @@ fn reserve(call: &mut Call, number: u32) {
 
 fn quotas(planner: &Planner<'_>, cases: &mut Vec<Case>) {
     let Some(vocabulary) = &planner.subject.contract.vocabulary else { return };
-    for name in vocabulary.quotas.keys() {
+    // How many calls a budget of time allows nobody can say.
+    for (name, _) in vocabulary.quotas.iter().filter(|(_, quota)| quota.unit == QuotaUnit::Calls) {
         let script = planner.reserved(Purpose::Quotas).find_map(|(who, principal)| {
             let limit = *principal.quotas.get(name)?;
             let caller = Caller::Principal(who.to_owned());

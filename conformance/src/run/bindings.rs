@@ -51,6 +51,7 @@ impl Run {
     /// Puts values in the place of a call's bindings. The error says what could not be had.
     pub(crate) async fn bind(&self, call: &Call, context: &mut CaseContext) -> Result<Call, String> {
         let mut bound = call.clone();
+        self.freshen(&mut bound);
         let maker = match &call.caller {
             Caller::Principal(name) | Caller::FreshSession(name) | Caller::Minted { by: name, .. } => {
                 Some(name.as_str())

@@ -3,6 +3,7 @@
 
 mod bindings;
 mod chain;
+mod fresh;
 mod group;
 mod guard;
 mod journal;
@@ -118,6 +119,7 @@ pub(crate) struct Run {
     sessions: Sessions,
     secrets: Secrets,
     resources: Resources,
+    fresh: fresh::Fresh,
     journal: Journal,
     guard: Guard,
     /// Refusals in a row for too many requests.
@@ -325,6 +327,7 @@ impl Run {
             sessions: Sessions::default(),
             secrets: Secrets::of(&profile),
             resources: Resources::default(),
+            fresh: fresh::Fresh::default(),
             journal: Journal::default(),
             guard: Guard::default(),
             throttled: AtomicU64::new(0),

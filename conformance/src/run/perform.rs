@@ -8,10 +8,11 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 use trueline_spec::contract::{Operation, ParameterPlace, PathPiece, SecurityKind};
+use trueline_spec::vocabulary::Effect;
 
 use super::Run;
 use super::bindings::CaseContext;
-use crate::case::{Alteration, ArgumentValue, BadCredentialSource, Call, CallBody, Caller, Case, Script, Twist};
+use crate::case::{Alteration, ArgumentValue, BadCredentialSource, Binding, Call, CallBody, Caller, Case, Script, Twist};
 use crate::check::{Purpose, Seen, Step, Verdicts};
 use crate::data::wire::{self, WireParameter};
 use crate::exchange::{Exchange, Failure, Request};
@@ -47,10 +48,29 @@ impl Run {
         {
             context.sessions.insert(name.clone(), self.fresh_session(name).await?);
         }
+        for name in self.used_up_by(call) {
+            if !context.sessions.contains_key(name) {
+                context.sessions.insert(name.to_owned(), self.fresh_session(name).await?);
+            }
+        }
         let bound = self.bind(call, context).await?;
         let sent_ms = self.target.now_ms();
         let exchange = self.send(&bound, context).await?;
         Ok(Step { purpose, act: String::new(), call: bound, exchange, sent_ms })
+    }
+
+    /// Principals whose login's answer an anonymous call takes something from for good, such as a refresh token that is
+    /// good once: the session that others go on using must not be the one.
+    fn used_up_by<'c>(&self, call: &'c Call) -> Vec<&'c str> {
+        let (Caller::Anonymous, Effect::Destroy) = (&call.caller, self.subject.operation(call.operation).effect) else {
+            return Vec::new();
+        };
+        let Some(CallBody::Value { bindings, .. }) = &call.body else { return Vec::new() };
+        let of_login = |(_, binding): &'c (String, Binding)| match binding {
+            Binding::Login { principal, .. } => Some(principal.as_str()),
+            _ => None,
+        };
+        bindings.iter().filter_map(of_login).collect()
     }
 
     /// Lets every check judge one exchange.

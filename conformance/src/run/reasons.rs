@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use trueline_spec::vocabulary::QuotaUnit;
+
 use super::Run;
 use crate::case::Phase;
 use crate::clause::{Clause, ClauseKind};
@@ -48,6 +50,11 @@ impl<'a> Reasons<'a> {
             }
             ClauseKind::RateClass(_) => "no request of the profile's principals falls into this class alone".to_owned(),
             ClauseKind::Quota(_) if !ran(Phase::Limits) => not_run(Phase::Limits),
+            ClauseKind::Quota(name)
+                if self.run.subject.contract.quota(name).is_some_and(|quota| quota.unit == QuotaUnit::Seconds) =>
+            {
+                "it counts time, so that no number of calls uses it up".to_owned()
+            }
             ClauseKind::Quota(_) => {
                 "no principal of the profile is reserved for `quotas` and has a figure for this one".to_owned()
             }

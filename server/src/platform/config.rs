@@ -60,8 +60,26 @@ pub struct Config {
     pub model: Model,
     /// Taking in documents.
     pub ingest: Ingest,
+    /// Other services that users can connect, by name.
+    pub oauth: BTreeMap<String, OAuth>,
     /// The log.
     pub log: Log,
+}
+
+/// How this server is known to an OAuth 2 issuer.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct OAuth {
+    /// Where browsers are sent for consent; that of the service's usual issuer when absent.
+    pub authorization_endpoint: Option<String>,
+    /// Where codes are exchanged for tokens; that of the service's usual issuer when absent.
+    pub token_endpoint: Option<String>,
+    /// The client id.
+    pub client_id: Option<String>,
+    /// The client secret; public clients have none.
+    pub client_secret: Option<Secret>,
+    /// Where the issuer sends browsers back to; this server's own address when absent.
+    pub redirect_uri: Option<String>,
 }
 
 /// Settings of credentials.
@@ -155,6 +173,7 @@ impl Default for Config {
             limits: BTreeMap::new(),
             model: Model::default(),
             ingest: Ingest::default(),
+            oauth: BTreeMap::new(),
             log: Log::default(),
         }
     }
@@ -348,6 +367,7 @@ const TOP_LEVEL: &[&str] = &[
     "limits",
     "model",
     "ingest",
+    "oauth",
     "log",
 ];
 

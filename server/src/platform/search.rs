@@ -7,13 +7,16 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use super::store::{Store, StoreError, Write, column};
+use super::store::{Store, StoreError, Write, column, placeholders};
 
 /// Distinct words of a query that take part. Questions have fewer; a pasted page has more and gains nothing by them.
 const MAX_QUERY_TERMS: usize = 48;
 
 /// Pieces that full-text ranking hands to the final score, per piece asked for.
 const CANDIDATES_PER_HIT: usize = 8;
+
+/// Items that one statement removes; databases bound the number of a statement's values.
+const ITEMS_PER_STATEMENT: usize = 500;
 
 /// How much a first mention of a word is worth against endless mentions: `1 / (1 + 0.2)`, five sixths.
 const SATURATION: f64 = 0.2;
@@ -85,6 +88,27 @@ pub async fn remove_item(write: &mut Write, item: &str) -> Result<(), StoreError
         .execute(write.run())
         .await?;
     sqlx::query("DELETE FROM search_items WHERE item = $1").bind(item).execute(write.run()).await?;
+    Ok(())
+}
+
+/// Removes entries; those that are not there make no difference.
+///
+/// # Errors
+/// [`StoreError::Sql`] when a statement fails.
+pub async fn remove_items(write: &mut Write, items: &[String]) -> Result<(), StoreError> {
+    for part in items.chunks(ITEMS_PER_STATEMENT) {
+        let list = placeholders(1, part.len());
+        for sql in [
+            format!("DELETE FROM search_index WHERE rowid IN (SELECT row_id FROM search_items WHERE item IN ({list}))"),
+            format!("DELETE FROM search_items WHERE item IN ({list})"),
+        ] {
+            let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+            for item in part {
+                statement = statement.bind(item.as_str());
+            }
+            statement.execute(write.run()).await?;
+        }
+    }
     Ok(())
 }
 
@@ -308,6 +332,13 @@ mod tests {
         let all = ["a".to_owned(), "b".to_owned()];
         assert!(find(&store, &all, "refund", 5).await.unwrap().is_empty());
         assert_eq!(ids(&find(&store, &all, "kind nothing", 5).await.unwrap()), ["1"]);
+        let mut write = store.write().await.unwrap();
+        let mut items: Vec<String> = (10..1_500).map(|n| n.to_string()).collect();
+        items.push("1".into());
+        remove_items(&mut write, &items).await.unwrap();
+        write.commit().await.unwrap();
+        assert!(find(&store, &all, "kind nothing", 5).await.unwrap().is_empty());
+        assert_eq!(ids(&find(&store, &all, "shipping", 5).await.unwrap()), ["2"]);
     }
 
     #[test]

@@ -76,6 +76,11 @@ const PLATFORM_STEPS: &[Step] = &[
         sql: include_str!("../../migrations/platform/0001_sessions_jobs.sql"),
     },
     Step { version: 2, name: "search index", sql: include_str!("../../migrations/platform/0002_search.sqlite.sql") },
+    Step {
+        version: 3,
+        name: "rotation of refresh tokens",
+        sql: include_str!("../../migrations/platform/0003_session_rotation.sql"),
+    },
 ];
 
 /// An open database. Reads go to several connections, writes to exactly one.
@@ -150,10 +155,12 @@ impl Store {
         } else {
             format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
         };
-        // At info level sqlx writes every statement to the log; they are ours, constant, and say nothing to an operator.
+        // By default sqlx writes every statement to the log; they are ours, constant, and say nothing to an operator. At
+        // trace level tests count them.
         let options = AnyConnectOptions::from_str(&url)
             .map_err(|error| StoreError::Url { url: url.clone(), reason: error.to_string() })?
-            .disable_statement_logging();
+            .log_statements(log::LevelFilter::Trace)
+            .log_slow_statements(log::LevelFilter::Off, Duration::MAX);
 
         let cannot_open = |error: sqlx::Error| StoreError::Url { url: url.clone(), reason: error.to_string() };
         let writer = pool(1, in_memory).connect_with(options.clone()).await.map_err(cannot_open)?;

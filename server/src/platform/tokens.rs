@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::clock::Clock;
-use super::store::{Store, StoreError, column};
+use super::store::{Store, StoreError, Write, column};
 
 /// How long a session that was found alive is believed without asking the store again. A logout on this node takes
 /// effect at once; on another node of the same database after this long at most.
@@ -228,6 +228,9 @@ pub enum TokenError {
     /// It could not be checked.
     #[error(transparent)]
     Unchecked(#[from] StoreError),
+    /// It is good, and no new ones could be issued for it.
+    #[error(transparent)]
+    Unsigned(#[from] CredentialError),
 }
 
 /// How long tokens live.
@@ -296,23 +299,85 @@ impl Sessions {
     pub async fn open(&self, subject: &str) -> Result<TokenPair, CredentialError> {
         let session = Uuid::new_v4().to_string();
         let now = self.clock.now_ms();
-        let expires = now.saturating_add(millis(self.lifetimes.refresh));
-        let pair = TokenPair {
-            access: self.sign(subject, &session, TokenKind::Access, now)?,
-            refresh: self.sign(subject, &session, TokenKind::Refresh, now)?,
-        };
+        let (pair, _) = self.pair(subject, &session, now)?;
         let mut write = self.store.write().await?;
+        self.insert(&mut write, &session, subject, None, now).await?;
+        write.commit().await?;
+        Ok(pair)
+    }
+
+    /// The tokens of a session, and the id of its refresh token.
+    fn pair(&self, subject: &str, session: &str, now: i64) -> Result<(TokenPair, String), CredentialError> {
+        let (access, _) = self.sign(subject, session, TokenKind::Access, now)?;
+        let (refresh, jti) = self.sign(subject, session, TokenKind::Refresh, now)?;
+        Ok((TokenPair { access, refresh }, jti))
+    }
+
+    async fn insert(
+        &self,
+        write: &mut Write,
+        session: &str,
+        subject: &str,
+        refresh_jti: Option<&str>,
+        now: i64,
+    ) -> Result<(), StoreError> {
         // Logging in is a good moment to forget sessions that no token can name any more.
-        sqlx::query("DELETE FROM sessions WHERE expires_ms < $1")
-            .bind(now)
-            .execute(write.run())
+        sqlx::query("DELETE FROM sessions WHERE expires_ms < $1").bind(now).execute(write.run()).await?;
+        sqlx::query(
+            "INSERT INTO sessions (id, subject, created_ms, expires_ms, refresh_jti) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(session)
+        .bind(subject)
+        .bind(now)
+        .bind(now.saturating_add(millis(self.lifetimes.refresh)))
+        .bind(refresh_jti)
+        .execute(write.run())
+        .await?;
+        Ok(())
+    }
+
+    /// As [`Sessions::open`], for a session whose refresh token is good for one use; see [`Sessions::rotate`].
+    ///
+    /// # Errors
+    /// [`CredentialError`] when the session cannot be stored or the tokens not signed.
+    pub async fn open_rotating(&self, subject: &str) -> Result<TokenPair, CredentialError> {
+        let session = Uuid::new_v4().to_string();
+        let now = self.clock.now_ms();
+        let (pair, refresh_jti) = self.pair(subject, &session, now)?;
+        let mut write = self.store.write().await?;
+        self.insert(&mut write, &session, subject, Some(&refresh_jti), now).await?;
+        write.commit().await?;
+        Ok(pair)
+    }
+
+    /// Fresh tokens for a refresh token, which is used up with that. One that was used before means that somebody has a
+    /// copy, and nobody can tell who: the session ends (RFC 9700 section 4.14.2).
+    ///
+    /// # Errors
+    /// [`TokenError`] when the token is no good; [`TokenError::Unsigned`] when there are no new ones to be had.
+    pub async fn rotate(&self, refresh: &str) -> Result<TokenPair, TokenError> {
+        let claims = self.verify(refresh, TokenKind::Refresh).await?;
+        let now = self.clock.now_ms();
+        let (pair, refresh_jti) = self.pair(&claims.sub, &claims.sid, now)?;
+        let mut write = self.store.write().await?;
+        let row = sqlx::query("SELECT refresh_jti FROM sessions WHERE id = $1 AND subject = $2 AND revoked_ms IS NULL")
+            .bind(&claims.sid)
+            .bind(&claims.sub)
+            .fetch_optional(write.run())
             .await
-            .map_err(StoreError::from)?;
-        sqlx::query("INSERT INTO sessions (id, subject, created_ms, expires_ms) VALUES ($1, $2, $3, $4)")
-            .bind(session)
-            .bind(subject)
-            .bind(now)
-            .bind(expires)
+            .map_err(StoreError::from)?
+            .ok_or(TokenError::Revoked)?;
+        let current = column::<Option<String>>(&row, 0)?;
+        if current.as_deref() != Some(claims.jti.as_str()) {
+            end(&mut write, &claims.sid, now).await?;
+            write.commit().await?;
+            self.remember(&claims.sid, Seen::Ended);
+            return Err(TokenError::Revoked);
+        }
+        sqlx::query("UPDATE sessions SET refresh_jti = $1, expires_ms = $2 WHERE id = $3")
+            .bind(refresh_jti)
+            .bind(now.saturating_add(millis(self.lifetimes.refresh)))
+            .bind(&claims.sid)
             .execute(write.run())
             .await
             .map_err(StoreError::from)?;
@@ -325,7 +390,7 @@ impl Sessions {
     /// # Errors
     /// [`CredentialError::Sign`] when the token cannot be signed.
     pub fn renew(&self, refresh: &Claims) -> Result<String, CredentialError> {
-        self.sign(&refresh.sub, &refresh.sid, TokenKind::Access, self.clock.now_ms())
+        Ok(self.sign(&refresh.sub, &refresh.sid, TokenKind::Access, self.clock.now_ms())?.0)
     }
 
     /// A token as it would have been issued at another time, for a session that need not exist. Demonstrations use it
@@ -340,7 +405,7 @@ impl Sessions {
         kind: TokenKind,
         at_ms: i64,
     ) -> Result<String, CredentialError> {
-        self.sign(subject, session, kind, at_ms)
+        Ok(self.sign(subject, session, kind, at_ms)?.0)
     }
 
     /// What the token says, if it is ours, of the right kind, in its lifetime, and its session is alive.
@@ -375,11 +440,7 @@ impl Sessions {
     /// [`StoreError`] when that could not be made durable.
     pub async fn close(&self, session: &str) -> Result<(), StoreError> {
         let mut write = self.store.write().await?;
-        sqlx::query("UPDATE sessions SET revoked_ms = $1 WHERE id = $2 AND revoked_ms IS NULL")
-            .bind(self.clock.now_ms())
-            .bind(session)
-            .execute(write.run())
-            .await?;
+        end(&mut write, session, self.clock.now_ms()).await?;
         write.commit().await?;
         self.remember(session, Seen::Ended);
         Ok(())
@@ -419,7 +480,14 @@ impl Sessions {
         }
     }
 
-    fn sign(&self, subject: &str, session: &str, kind: TokenKind, at_ms: i64) -> Result<String, CredentialError> {
+    /// A token, and its id.
+    fn sign(
+        &self,
+        subject: &str,
+        session: &str,
+        kind: TokenKind,
+        at_ms: i64,
+    ) -> Result<(String, String), CredentialError> {
         let lifetime = match kind {
             TokenKind::Access => self.lifetimes.access,
             TokenKind::Refresh => self.lifetimes.refresh,
@@ -433,8 +501,18 @@ impl Sessions {
             exp: iat.saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX)),
             jti: Uuid::new_v4().simple().to_string(),
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing).map_err(CredentialError::Sign)
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing);
+        Ok((token.map_err(CredentialError::Sign)?, claims.jti))
     }
+}
+
+async fn end(write: &mut Write, session: &str, now: i64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE sessions SET revoked_ms = $1 WHERE id = $2 AND revoked_ms IS NULL")
+        .bind(now)
+        .bind(session)
+        .execute(write.run())
+        .await?;
+    Ok(())
 }
 
 /// Whether a bearer credential has the shape of a JWT: three parts with dots between them.
@@ -455,7 +533,15 @@ fn millis(duration: Duration) -> i64 {
 /// # Errors
 /// [`CredentialError::Randomness`] when there is none.
 pub fn new_api_key(prefix: &str) -> Result<Secret, CredentialError> {
-    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::<API_KEY_BYTES>()?))))
+    long_api_key::<API_KEY_BYTES>(prefix)
+}
+
+/// A fresh API key with so many bytes of randomness, for contracts that state another length.
+///
+/// # Errors
+/// [`CredentialError::Randomness`] when there is none.
+pub fn long_api_key<const BYTES: usize>(prefix: &str) -> Result<Secret, CredentialError> {
+    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::<BYTES>()?))))
 }
 
 /// What is stored of an API key, and what it is looked up by.
@@ -555,6 +641,25 @@ mod tests {
         assert!(!passwords.verify(Secret::new("correct"), Some(hash)).await.unwrap());
         assert!(!passwords.verify(Secret::new("correct horse"), None).await.unwrap());
         assert!(passwords.verify(Secret::new("x"), Some("not a hash".into())).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_session() {
+        let (sessions, clock, _store) = sessions(0).await;
+        let first = sessions.open_rotating("u").await.unwrap();
+        let second = sessions.rotate(&first.refresh).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+        let third = sessions.rotate(&second.refresh).await.unwrap();
+        assert!(sessions.verify(&first.access, TokenKind::Access).await.is_ok());
+        assert!(matches!(sessions.rotate(&first.refresh).await, Err(TokenError::Revoked)));
+        for access in [&first.access, &second.access, &third.access] {
+            assert!(matches!(sessions.verify(access, TokenKind::Access).await, Err(TokenError::Revoked)));
+        }
+        assert!(matches!(sessions.rotate(&third.refresh).await, Err(TokenError::Revoked)));
+        let other = sessions.open_rotating("u").await.unwrap();
+        assert!(matches!(sessions.rotate(&other.access).await, Err(TokenError::WrongKind)));
+        clock.advance(LIVES.refresh);
+        assert!(matches!(sessions.rotate(&other.refresh).await, Err(TokenError::Expired)));
     }
 
     #[test]

@@ -86,6 +86,7 @@ where
         TokenError::Expired => TokenExpired::because("The token has expired.").into(),
         TokenError::Malformed | TokenError::Revoked | TokenError::WrongKind => no_token().into(),
         TokenError::Unchecked(error) => internal(error).into(),
+        TokenError::Unsigned(error) => internal(error).into(),
     })
 }
 

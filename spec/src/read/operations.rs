@@ -160,6 +160,7 @@ impl<'d> Reader<'d> {
             error_codes,
             visibility: words.visibility,
             effect,
+            beyond_schema: words.beyond_schema,
             max_body_bytes: words.max_body_bytes.or(vocabulary.and_then(|vocabulary| vocabulary.max_body_bytes)),
             provenance: words.provenance,
             at: node.at.clone(),

@@ -19,11 +19,12 @@ const OPERATION: &[&str] = &[
     "x-error-codes",
     "x-visibility",
     "x-effect",
+    "x-beyond-schema",
     "x-max-body-bytes",
     "x-provenance",
 ];
 const SECURITY_SCHEME: &[&str] = &["x-credential", "x-provenance"];
-const SCHEMA: &[&str] = &["x-secret", "x-missing", "x-further-rules", "x-provenance"];
+const SCHEMA: &[&str] = &["x-secret", "x-missing", "x-unique", "x-provenance"];
 
 /// The keys by which a misspelled `x-contract` gives itself away.
 const TELLING: &[&str] =
@@ -175,10 +176,11 @@ impl<'d> Reader<'d> {
         if let Some(value) = schema.get("x-secret") {
             self.typed::<Secret>(&Node { value, at: at.join("x-secret") });
         }
-        for key in ["x-missing", "x-further-rules"] {
-            if let Some(value) = schema.get(key) {
-                self.typed::<String>(&Node { value, at: at.join(key) });
-            }
+        if let Some(value) = schema.get("x-missing") {
+            self.typed::<String>(&Node { value, at: at.join("x-missing") });
+        }
+        if let Some(value) = schema.get("x-unique") {
+            self.typed::<bool>(&Node { value, at: at.join("x-unique") });
         }
         if let Some(value) = schema.get("x-provenance") {
             self.typed::<Provenance>(&Node { value, at: at.join("x-provenance") });

@@ -16,8 +16,8 @@ static META: Meta = Meta {
     demands: "no refusal that means \"not valid\" (the contract's `refusals`; 400, 415 and 422 without one), and no 401 for \
               a credential that works elsewhere",
     guards: "every value is proved valid on the whole schema before it is sent; \"no such thing\", \"not now\" and \"not you\" \
-             are other matters; where the document says that further rules hold (`x-further-rules`) only its own examples \
-             count; only single requests",
+             are other matters; an operation with rules that no schema states (`x-beyond-schema`) may have refused for \
+             their sake; only single requests",
     fault: "names of the documented greatest length are refused",
 };
 
@@ -32,13 +32,13 @@ impl Check for AcceptsValid {
         let Some(clause) = seen.clauses().of_operation(seen.call.operation).input else { return };
         let status = seen.response.status;
         let refused = seen.subject.is_validation_refusal(status, seen.exchange.json());
-        let shut_out = status == 401 && operation.is_secured() && matches!(seen.call.caller, Caller::Principal(_));
-        // Rules that the schema cannot state may be the reason, but not for the document's own examples.
-        let by_schema_alone =
-            seen.case.phase == Phase::Examples || !seen.subject.has_further_rules(seen.call.operation);
-        if refused && !by_schema_alone {
+        // Rules that no schema can state may be the reason.
+        if refused && !operation.beyond_schema.is_empty() {
             verdicts.inconclusive.push(clause);
-        } else if refused || shut_out {
+            return;
+        }
+        let shut_out = status == 401 && operation.is_secured() && matches!(seen.call.caller, Caller::Principal(_));
+        if refused || shut_out {
             let body = String::from_utf8_lossy(&seen.response.body);
             let title = if shut_out {
                 format!("{} refuses a good credential", operation.id)

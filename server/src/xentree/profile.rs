@@ -1,0 +1,100 @@
+//! The demonstration as a conformance profile: who the harness may act as here, and how.
+
+use super::demo::{Demo, DemoUser};
+
+/// Addresses on the loopback interface that the harness sends from, so that counting by address can be looked at on one
+/// machine. The last one is for exhausting the limit of anonymous callers.
+const ADDRESSES: std::ops::RangeInclusive<u8> = 2..=24;
+
+/// What is for admins of the platform.
+const REFUSED_TO_USERS: [&str; 3] = ["get_search_status", "rebuild_search_index", "list_integration_token_revocations"];
+
+/// What plain members must be refused in their organization.
+const REFUSED_TO_MEMBERS: [&str; 3] = ["update_organization", "delete_organization", "add_organization_member"];
+
+impl Demo {
+    /// A profile (TOML) for `trueline check` against this service at `base_url`.
+    #[must_use]
+    pub fn profile(&self, base_url: &str) -> String {
+        let addresses: Vec<String> = ADDRESSES.map(|last| format!("127.0.0.{last}")).collect();
+        let mut text = String::from("# Made by `trueline-server demo-data`. Holds credentials of the demonstration.\n");
+        let mut line = |line: String| {
+            text.push_str(&line);
+            text.push('\n');
+        };
+        line("contract = \"xentree\"".to_owned());
+        line(format!("base-url = {}", quoted(base_url)));
+        line(format!("addresses = [{}]", list(addresses.iter().map(String::as_str))));
+        for (name, user) in &self.users {
+            line(String::new());
+            self.user(name, user).into_iter().for_each(&mut line);
+        }
+        for (label, key) in &self.keys {
+            let mut lines = vec![
+                format!("[principals.key-{label}]"),
+                "scheme = \"apiKeyAuth\"".to_owned(),
+                format!("credential = {}", quoted(&key.key)),
+            ];
+            match label.as_str() {
+                "all" => lines.insert(0, "# A key with every scope.".to_owned()),
+                "expired" => continue,
+                "limits" | "limits-2" => lines.push("group = \"l\"\nreserved-for = \"limits\"".to_owned()),
+                _ => lines.push(format!("reserved-for = \"denial\"\ndenied = [{}]", list(key.denied.iter().copied()))),
+            }
+            line(String::new());
+            lines.into_iter().for_each(&mut line);
+        }
+        let expired = self.keys.get("expired").map(|key| key.key.as_str()).unwrap_or_default();
+        for (scheme, kind, credential) in [
+            ("bearerAuth", "expired", self.tokens.expired.as_str()),
+            ("bearerAuth", "revoked", &self.tokens.unknown_session),
+            ("apiKeyAuth", "expired", expired),
+        ] {
+            line(String::new());
+            line("[[bad-credentials]]".to_owned());
+            line(format!("scheme = \"{scheme}\"\nkind = \"{kind}\"\ncredential = {}", quoted(credential)));
+        }
+        text
+    }
+
+    fn user(&self, name: &str, user: &DemoUser) -> Vec<String> {
+        let mut lines =
+            vec![format!("# {}", user.purpose), format!("[principals.{name}]"), "scheme = \"bearerAuth\"".to_owned()];
+        match name {
+            "lena" | "lars" => lines.push("group = \"l\"\nreserved-for = \"limits\"".to_owned()),
+            "mia" => {
+                let organization = self.organizations.get(user.organization).map(String::as_str).unwrap_or_default();
+                lines.push("reserved-for = \"denial\"".to_owned());
+                lines.push(format!("values = {{ org_id = {} }}", quoted(organization)));
+                lines.push(format!("denied = [{}]", list(REFUSED_TO_USERS.into_iter().chain(REFUSED_TO_MEMBERS))));
+            }
+            "root" => {}
+            _ => lines.push(format!("denied = [{}]", list(REFUSED_TO_USERS.into_iter()))),
+        }
+        lines.push(format!("[principals.{name}.login]"));
+        lines.push("operation = \"login\"".to_owned());
+        let body = format!("username = {}, password = {}", quoted(&user.username), quoted(&user.password));
+        lines.push(format!("body = {{ {body} }}"));
+        lines.push("token = \"/access_token\"\nrefresh = \"/refresh_token\"".to_owned());
+        lines
+    }
+}
+
+fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    texts.map(quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

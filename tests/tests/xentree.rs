@@ -1,0 +1,29 @@
+//! The clean xentree service holds its contract, in process, on a clock that runs through windows in microseconds.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+
+use trueline_conformance::clause::State;
+use trueline_tests::xentree::{suite, xentree};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clean_service_has_no_findings() {
+    let service = xentree().await.unwrap();
+    let report = suite(service.profile).unwrap().seed(0).run(service.target).await.unwrap();
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    assert!(report.flaky.is_empty(), "{:#?}", report.flaky);
+    assert!(report.complete && report.interrupted.is_none());
+    for operation in &report.operations {
+        let success = operation.statuses.keys().any(|status| (200..400).contains(status));
+        assert!(success, "no success of {}: {:?}", operation.id, operation.statuses);
+    }
+    let unprovoked: BTreeSet<&str> = report
+        .ledger
+        .iter()
+        .filter(|entry| entry.state == State::NotExercised)
+        .filter_map(|entry| entry.clause.split_once('/').map(|(_, status)| (entry.clause.as_str(), status)))
+        .filter(|(_, status)| status.parse::<u16>().is_ok_and(|status| status < 500))
+        .map(|(clause, _)| clause)
+        .collect();
+    assert!(unprovoked.is_empty(), "statuses below 500 that nothing provoked: {unprovoked:?}");
+}
