@@ -135,13 +135,26 @@ impl Subject {
             .as_ref()
     }
 
-    /// The generator of a parameter; none if no value can be made.
+    /// The generator of a parameter; none if no value can be made, or none can be written in the parameter's style.
     pub fn parameter_generator(&self, operation: usize, parameter: usize) -> Option<&Generator> {
         self.operations[operation].parameters[parameter]
             .get_or_init(|| {
                 let documented = &self.operation(operation).parameters[parameter];
                 let examples = documented.examples.iter().map(|example| example.value.clone()).collect();
-                self.generator(&documented.schema, examples)
+                let generator = self.generator(&documented.schema, examples)?;
+                // Objects inside of lists, most often: styles say nothing of them.
+                let some = [generator.minimal(), generator.maximal()];
+                let further = (0..32).map(|index| generator.sample(0, index));
+                let mut written =
+                    some.into_iter().chain(further).map(|value| wire::encode_parameter(documented, &value));
+                let first = written.next()?;
+                let Err(error) = first else { return Some(generator) };
+                if written.any(|written| written.is_ok()) {
+                    return Some(generator);
+                }
+                let place = self.contract.document.describe(&documented.at);
+                lock(&self.problems).push(format!("{error} ({place})"));
+                None
             })
             .as_ref()
     }

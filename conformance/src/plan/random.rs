@@ -74,7 +74,7 @@ pub(super) fn case(
         if parameter.required || (dice.roll().is_multiple_of(2) && !planner.is_opaque(operation, number)) {
             let generator = planner.subject.parameter_generator(operation, number)?;
             // A value that cannot stand where it should is drawn again; after that the part is left out if it may be.
-            let value = (0..4).find_map(|_| {
+            let value = (0..32).find_map(|_| {
                 let value = generator.sample(dice.roll(), index);
                 wire::encode_parameter(parameter, &value).is_ok().then_some(value)
             });
@@ -129,7 +129,7 @@ fn break_one(planner: &Planner<'_>, call: &mut Call, dice: &mut Dice, index: u64
         return None;
     }
     // Most parts of most operations are plain texts, of which none is wrong.
-    for _ in 0..48 {
+    for _ in 0..120 {
         let part = parts[(dice.roll() % parts.len() as u64) as usize].clone();
         match &part {
             Part::Parameter(number) => {

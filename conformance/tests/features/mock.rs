@@ -24,10 +24,10 @@ use trueline_spec::contract::{
 };
 
 /// What everybody shows who may come in.
-pub const CREDENTIAL: &str = "somebody:open-sesame";
+pub(crate) const CREDENTIAL: &str = "somebody:open-sesame";
 
 #[derive(Clone)]
-pub struct Service {
+pub(crate) struct Service {
     contract: Arc<Contract>,
     taken: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
@@ -51,12 +51,12 @@ impl tower::Service<Request<Full<Bytes>>> for Service {
 type Pairs = Vec<(String, String)>;
 
 impl Service {
-    pub fn new(contract: Arc<Contract>) -> Self {
+    pub(crate) fn new(contract: Arc<Contract>) -> Self {
         Service { contract, taken: Arc::default(), refused: Arc::default() }
     }
 
     /// Requests taken and refused.
-    pub fn counts(&self) -> (u64, u64) {
+    pub(crate) fn counts(&self) -> (u64, u64) {
         (self.taken.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
