@@ -212,6 +212,7 @@ fn a_run_that_did_not_start_is_a_page_too() {
     assert_eq!(report.verdict, ExitCode::Unreachable);
     let html = report::to_html(&report);
     assert!(html.contains("<h1>Did not run</h1>") && html.contains("http://a.example cannot be reached"));
+    assert!(!html.contains("class=\"tile") && !html.contains("No cause was found"), "no zero looks like a good result");
     let junit = String::from_utf8(report::to_junit(&report).unwrap()).unwrap();
     assert!(junit.contains("<error message=\"http://a.example cannot be reached\"/>"), "{junit}");
     let last = show(&report).lines().last().unwrap_or_default().to_owned();

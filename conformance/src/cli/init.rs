@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use trueline_conformance::case::Phase;
 use trueline_conformance::plan::{Plan, PlanOptions};
 use trueline_conformance::profile::Profile;
 use trueline_conformance::report::{ContractSource, ExitCode, WriteError, write_whole};
@@ -58,7 +59,8 @@ impl Draft {
         profile.check(contract)?;
         // The plan knows what nobody can be asked with this profile.
         let subject = Subject::new(std::sync::Arc::clone(&loaded.contract));
-        let plan = Plan::new(&subject, &profile, PlanOptions { random_cases: 0, ..PlanOptions::default() });
+        let plan =
+            Plan::new(&subject, &profile, PlanOptions { phases: vec![Phase::Examples], ..PlanOptions::default() });
         for (operation, reason) in plan.left_out {
             draft.unreachable.push(format!("{}: {reason}", contract.operations[operation].id));
         }

@@ -84,7 +84,8 @@ pub enum FailOn {
 /// What a run came to.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// [`FORMAT`].
+    /// The version of this report's form, [`FORMAT`].
+    #[schemars(description = "The version of this report's form: 1.")]
     pub format: u32,
     /// How the run ends.
     pub verdict: ExitCode,

@@ -77,11 +77,14 @@ fn write(page: &mut String, report: &Report) -> std::fmt::Result {
     head(page, report, word, tone, trusted)?;
     page.push_str("<main>\n");
     trust_section(page, trusted, &grounds)?;
-    conformance(page, report)?;
-    causes(page, report)?;
-    reproduce(page, report)?;
-    parts::never(page, report)?;
-    parts::aside(page, report)?;
+    // Of a run that did not start there is nothing else to say, and no zero may look like a good result.
+    if report.failure.is_none() {
+        conformance(page, report)?;
+        causes(page, report)?;
+        reproduce(page, report)?;
+        parts::never(page, report)?;
+        parts::aside(page, report)?;
+    }
     page.push_str("</main>\n");
     foot(page, report)?;
     writeln!(page, "<script type=\"application/json\" id=\"data\">{}</script>", data::findings(report))?;
@@ -109,19 +112,27 @@ fn head(page: &mut String, report: &Report, word: &str, tone: &str, trusted: Tru
         "<button type=\"button\" id=\"theme\" hidden aria-label=\"Switch between light and dark\">\
          <span aria-hidden=\"true\">◐</span></button></div>\n",
     );
-    let title = run.map_or("A contract that was not run", |run| &run.title);
+    let invocation = report.invocation.as_ref();
+    let source = invocation.map_or_else(|| "A run without a contract".to_owned(), |one| one.contract.to_string());
+    let title = run.map_or(&source, |run| &run.title);
     writeln!(page, "<p class=\"subject\">{}</p>", esc_line(title, 200))?;
     writeln!(page, "<h1>{word}</h1>")?;
     writeln!(page, "<p class=\"lead\">{}</p>", lead(report))?;
     let mut about = Vec::new();
+    if let Some(target) = run.map(|run| &run.target).or(invocation.map(|one| &one.base_url)) {
+        about.push(format!("target <code>{}</code>", esc(target)));
+    }
     if let Some(run) = run {
-        about.push(format!("target <code>{}</code>", esc(&run.target)));
         about.push(format!("contract <code>{}</code>", esc(&run.contract)));
     }
     if let Some(time) = report.started_at {
         about.push(format!("<time>{}</time>", time.format("%-d %B %Y, %H:%M UTC")));
     }
     writeln!(page, "<p class=\"about\">{}</p>", about.join("<span class=\"dot\"></span>"))?;
+    if report.failure.is_some() {
+        page.push_str("</header>\n");
+        return Ok(());
+    }
     tiles(page, report, trusted)?;
     page.push_str("</header>\n");
     let open = report.open_findings().count() as u64;
@@ -202,7 +213,13 @@ fn tiles(page: &mut String, report: &Report, trusted: Trust) -> std::fmt::Result
         0 => "what MUST hold and does not".to_owned(),
         should => format!("and {} about good practice", thousands(should)),
     };
-    tile("#causes", if must > 0 { "bad" } else { "good" }, "Causes", thousands(must), should_note)?;
+    // Nothing judged is not nothing found.
+    let (tone, causes) = match (must, report.judged()) {
+        (0, 0) => ("", "–".to_owned()),
+        (0, _) => ("good", "0".to_owned()),
+        (must, _) => ("bad", thousands(must)),
+    };
+    tile("#causes", tone, "Causes", causes, should_note)?;
     let clauses_note = format!("{} of {} exercised clauses held", thousands(held as u64), thousands(seen as u64));
     let held_value = if seen == 0 { "–".to_owned() } else { format!("{} %", percent(held, seen)) };
     tile("#conformance", "", "Promises kept", held_value, clauses_note)?;
@@ -298,7 +315,9 @@ fn conformance(page: &mut String, report: &Report) -> std::fmt::Result {
 fn causes(page: &mut String, report: &Report) -> std::fmt::Result {
     page.push_str("<section id=\"causes\"><h2>What is wrong?</h2>\n");
     if report.findings.is_empty() {
-        page.push_str("<p class=\"none\">No cause was found.</p></section>\n");
+        let none =
+            if report.judged() == 0 { "Nothing was judged, so nothing was found." } else { "No cause was found." };
+        writeln!(page, "<p class=\"none\">{none}</p></section>")?;
         return Ok(());
     }
     let accepted = |finding: &Finding| report.deviations.accepting(&finding.id).is_some();
