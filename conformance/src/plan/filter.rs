@@ -98,8 +98,18 @@ impl Planner<'_> {
     /// Why a case is not sent at this level of safety, if it is not.
     pub(super) fn forbids(&self, case: &Case) -> Option<&'static str> {
         let calls = case.calls();
+        // Whoever cannot log in again must not log out.
+        let ends = |call: &&Call| {
+            let Caller::Principal(name) = &call.caller else { return false };
+            let operation = self.subject.operation(call.operation);
+            let for_good = self.principal(name).is_some_and(|one| one.login.is_none());
+            for_good && operation.is_secured() && super::bind::ends_a_session(operation)
+        };
         match self.options.safety {
             Safety::Full => None,
+            _ if calls.iter().any(|call| ends(call)) => {
+                Some("it would end a credential that the profile knows no login for")
+            }
             Safety::Observe if calls.iter().all(|call| self.only_looks(call)) => None,
             Safety::Observe => Some("safety level `observe` sends nothing but GET, HEAD and OPTIONS"),
             Safety::Own => {
