@@ -5,7 +5,7 @@ use trueline_spec::contract::{Operation, ParameterPlace};
 use trueline_spec::vocabulary::Effect;
 
 use super::Planner;
-use crate::case::{ArgumentValue, Binding, Call, Caller, Case, Expect, Part, Script, Twist};
+use crate::case::{ArgumentValue, BadCredentialSource, Binding, Call, Caller, Case, Expect, Part, Script, Twist};
 use crate::profile::{Safety, nearest};
 
 /// Picks operations: `createAgent`, `id:create*`, `tag:Agents`, `path:/agents/*`, `method:DELETE`, `effect:costly`.
@@ -98,6 +98,9 @@ impl Planner<'_> {
     /// Why a case is not sent at this level of safety, if it is not.
     pub(super) fn forbids(&self, case: &Case) -> Option<&'static str> {
         let calls = case.calls();
+        if calls.iter().any(|call| self.excludes(call.operation)) {
+            return Some("it needs an operation that is excluded");
+        }
         // Whoever cannot log in again must not log out.
         let ends = |call: &&Call| {
             let Caller::Principal(name) = &call.caller else { return false };
@@ -131,7 +134,10 @@ impl Planner<'_> {
         matches!(method, "GET" | "HEAD" | "OPTIONS")
             && operation.effect == Effect::Read
             && !makes
-            && !matches!(call.caller, Caller::Minted { .. })
+            && !matches!(
+                call.caller,
+                Caller::Minted { .. } | Caller::Bad { credential: BadCredentialSource::Revoked { .. }, .. }
+            )
     }
 
     fn touches_own(&self, call: &Call, single: bool) -> bool {
