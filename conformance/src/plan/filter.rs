@@ -105,7 +105,7 @@ impl Planner<'_> {
         let ends = |call: &&Call| {
             let Caller::Principal(name) = &call.caller else { return false };
             let operation = self.subject.operation(call.operation);
-            let for_good = self.principal(name).is_some_and(|one| one.login.is_none());
+            let for_good = self.principal(name).is_some_and(|one| one.login.is_none() && self.accepts(operation, one));
             for_good && operation.is_secured() && super::bind::ends_a_session(operation)
         };
         match self.options.safety {
