@@ -30,6 +30,7 @@ pub struct Subject {
     refusals: Vec<Answer>,
     secret_names: OnceLock<BTreeSet<String>>,
     shown_once_names: OnceLock<BTreeSet<String>>,
+    writable_names: OnceLock<BTreeSet<String>>,
     /// What could not be made ready, and why; reported once, at the start.
     pub problems: std::sync::Mutex<Vec<String>>,
 }
@@ -105,6 +106,7 @@ impl Subject {
             refusals,
             secret_names: OnceLock::new(),
             shown_once_names: OnceLock::new(),
+            writable_names: OnceLock::new(),
             problems,
             contract,
         }
@@ -228,6 +230,17 @@ impl Subject {
                 property_names(&schema.value, &shown_once, &mut names);
             }
             names
+        })
+    }
+
+    /// Names of the members that some request may set, at the top of its body.
+    pub fn writable_names(&self) -> &BTreeSet<String> {
+        self.writable_names.get_or_init(|| {
+            let bodies = self.contract.operations.iter().filter_map(|operation| operation.body.as_ref());
+            let schemas = bodies.flat_map(|body| &body.media).filter_map(|media| media.schema.as_ref());
+            let members = schemas.flat_map(|schema| crate::collection::properties(&self.contract, schema));
+            let writable = members.filter(|(_, property)| property.get("readOnly") != Some(&Value::Bool(true)));
+            writable.map(|(name, _)| name).collect()
         })
     }
 

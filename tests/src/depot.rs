@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use trueline_conformance::finding::Finding;
 use trueline_conformance::profile::Profile;
 use trueline_conformance::suite::Suite;
 use trueline_conformance::target::InProcessTarget;
@@ -102,8 +103,11 @@ pub fn profile() -> Result<Profile, String> {
         scheme = "oauth"
         tenant = "north"
         group = "north"
-        credential = "north-all-5d1f0b7c9e"
         scopes = ["parcels:read", "parcels:write", "parcels:delete", "tokens:admin"]
+        [principals.nora.login]
+        operation = "logIn"
+        body = { user = "nora", secret = "nora-knows-this-1" }
+        token = "/token"
         [principals.nora.mint]
         operation = "createToken"
         body = { name = "made by trueline", scopes = [] }
@@ -206,4 +210,13 @@ impl Answer {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// A report's findings in one line each.
+pub fn said(report: &trueline_conformance::report::Report) -> String {
+    let line = |finding: &Finding| {
+        let Finding { check, title, actual, .. } = finding;
+        format!("{check} {title}: {actual} ({})\n", finding.evidence.case.id)
+    };
+    report.findings.iter().map(line).collect()
 }

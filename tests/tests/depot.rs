@@ -7,14 +7,14 @@ use std::fmt::Write;
 
 use trueline_conformance::event::Event;
 use trueline_conformance::run::RunOptions;
-use trueline_tests::depot::{FAULTS, depot};
+use trueline_tests::depot::{FAULTS, depot, said};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clean_depot_has_no_findings_over_twenty_seeds() {
     for seed in 0..20 {
         let (suite, target) = depot("").unwrap();
         let report = suite.seed(seed).run(target).await.unwrap();
-        assert!(report.findings.is_empty(), "seed {seed}: {:#?}", report.findings);
+        assert!(report.findings.is_empty(), "seed {seed}: {}", said(&report));
         assert!(report.flaky.is_empty(), "seed {seed}: {:#?}", report.flaky);
         assert!(report.complete && report.interrupted.is_none());
         for operation in &report.operations {

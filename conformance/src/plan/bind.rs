@@ -269,6 +269,9 @@ impl Planner<'_> {
             let pointer = expression.strip_prefix("$response.body#")?.to_owned();
             return Some(Binding::Login { principal: principal.to_owned(), pointer });
         }
+        if self.excludes(source) {
+            return None;
+        }
         // Whoever of the group has the right to make it: the one who asks may be the one who must not.
         let group = caller.group(principal);
         let mut members = self.profile.principals.iter().filter(|(name, one)| one.group(name) == group);

@@ -5,7 +5,7 @@ use trueline_spec::contract::{Operation, ParameterPlace};
 use trueline_spec::vocabulary::Effect;
 
 use super::Planner;
-use crate::case::{ArgumentValue, Binding, Call, Caller, Case, Expect, Part, Script, Twist};
+use crate::case::{ArgumentValue, BadCredentialSource, Binding, Call, Caller, Case, Expect, Part, Script, Twist};
 use crate::profile::{Safety, nearest};
 
 /// Picks operations: `createAgent`, `id:create*`, `tag:Agents`, `path:/agents/*`, `method:DELETE`, `effect:costly`.
@@ -98,8 +98,21 @@ impl Planner<'_> {
     /// Why a case is not sent at this level of safety, if it is not.
     pub(super) fn forbids(&self, case: &Case) -> Option<&'static str> {
         let calls = case.calls();
+        if calls.iter().any(|call| self.excludes(call.operation)) {
+            return Some("it needs an operation that is excluded");
+        }
+        // Whoever cannot log in again must not log out.
+        let ends = |call: &&Call| {
+            let Caller::Principal(name) = &call.caller else { return false };
+            let operation = self.subject.operation(call.operation);
+            let for_good = self.principal(name).is_some_and(|one| one.login.is_none() && self.accepts(operation, one));
+            for_good && operation.is_secured() && super::bind::ends_a_session(operation)
+        };
         match self.options.safety {
             Safety::Full => None,
+            _ if calls.iter().any(|call| ends(call)) => {
+                Some("it would end a credential that the profile knows no login for")
+            }
             Safety::Observe if calls.iter().all(|call| self.only_looks(call)) => None,
             Safety::Observe => Some("safety level `observe` sends nothing but GET, HEAD and OPTIONS"),
             Safety::Own => {
@@ -121,7 +134,10 @@ impl Planner<'_> {
         matches!(method, "GET" | "HEAD" | "OPTIONS")
             && operation.effect == Effect::Read
             && !makes
-            && !matches!(call.caller, Caller::Minted { .. })
+            && !matches!(
+                call.caller,
+                Caller::Minted { .. } | Caller::Bad { credential: BadCredentialSource::Revoked { .. }, .. }
+            )
     }
 
     fn touches_own(&self, call: &Call, single: bool) -> bool {

@@ -167,8 +167,13 @@ impl Plan {
             Entry::Case(_) => true,
         });
         for (operation, why) in held_back {
+            // Refusals that it is still held to show nothing of what it does.
             let sent = entries.iter().any(|entry| match entry {
-                Entry::Case(case) => case.operation() == operation,
+                Entry::Case(case) => {
+                    let valid =
+                        |call: &&Call| matches!(call.expect, Expect::Valid { .. }) && call.operation == operation;
+                    case.operation() == operation && case.calls().iter().any(valid)
+                }
                 Entry::Random { operation: other, .. } => *other == operation,
             });
             if !sent && !left_out.iter().any(|(known, _)| *known == operation) {
@@ -259,7 +264,13 @@ impl<'a> Planner<'a> {
         let named = self.options.operations.is_empty() && self.options.include.is_empty()
             || self.options.operations.contains(&documented.id)
             || self.options.include.iter().any(|filter| filter.picks(documented));
-        named && !self.options.exclude.iter().any(|filter| filter.picks(documented))
+        named && !self.excludes(operation)
+    }
+
+    /// Whether the options forbid this operation.
+    pub fn excludes(&self, operation: usize) -> bool {
+        let documented = self.subject.operation(operation);
+        self.options.exclude.iter().any(|filter| filter.picks(documented))
     }
 
     /// Operations that the options ask for.
@@ -302,7 +313,11 @@ impl<'a> Planner<'a> {
         if !operation.is_secured() {
             callers.push(("", Caller::Anonymous));
         }
-        for (name, principal) in self.free_principals() {
+        // Whoever logs out should be able to log in again.
+        let ends = bind::ends_a_session(operation);
+        let (renewable, lasting): (Vec<_>, Vec<_>) =
+            self.free_principals().partition(|(_, one)| !ends || one.login.is_some());
+        for (name, principal) in renewable.into_iter().chain(lasting) {
             let usable = self.accepts(operation, principal)
                 && !principal.denied.contains(&operation.id)
                 && self.can_bind(operation, name);

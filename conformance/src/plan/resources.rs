@@ -52,7 +52,10 @@ impl<'a> Planner<'a> {
         let mut handled = Vec::new();
         for collection in self.subject.collections.iter() {
             let Some(create) = collection.create else { continue };
-            if !collection.operations().any(|operation| self.wants(operation)) || self.is_session(create) {
+            if !collection.operations().any(|operation| self.wants(operation))
+                || self.is_session(create)
+                || self.excludes(create)
+            {
                 continue;
             }
             let callers = self.callers(self.subject.operation(create));
@@ -77,6 +80,9 @@ impl<'a> Planner<'a> {
     /// Whether a caller may call an operation with success.
     pub fn can_call(&self, operation: usize, caller: &Caller) -> bool {
         let documented = self.subject.operation(operation);
+        if self.excludes(operation) {
+            return false;
+        }
         match caller {
             Caller::Principal(name) | Caller::FreshSession(name) => {
                 !documented.is_secured()

@@ -48,6 +48,9 @@ pub const FORMAT: u32 = 1;
 /// What [`crate::event::RunSummary::interrupted`] says when the run's `stop` was raised, as opposed to a spent budget.
 pub const INTERRUPTED: &str = "interrupted";
 
+/// Why a run ended whose principals can all not act any more.
+pub const DEAD: &str = "the credentials of all principals are dead";
+
 /// Distinct flaky cases, notes and reasons that a report keeps; the rest is counted. Memory stays flat however long a run is.
 const KEPT: usize = 200;
 
@@ -533,7 +536,7 @@ impl Report {
             ExitCode::Interrupted
         } else if self.findings.iter().any(|finding| self.fails(finding)) || self.deviations.stale().next().is_some() {
             ExitCode::Findings
-        } else if self.lost {
+        } else if self.lost || self.interrupted.as_deref() == Some(DEAD) {
             ExitCode::Unreachable
         } else if self.judged() == 0 {
             ExitCode::NothingTested

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Run;
 use super::bindings::CaseContext;
-use crate::case::{Call, Caller, Case, Expect, Twist};
+use crate::case::{Call, Caller, Case, Expect};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::subject::lock;
@@ -164,11 +164,14 @@ impl Run {
 
     /// Why the run cannot go on: nobody is left to act as.
     pub(super) fn nobody_left(&self) -> Option<String> {
+        if self.deaths() == 0 {
+            return None;
+        }
         let known = lock(&self.guard.known);
         let dead: Vec<&String> = known.iter().filter(|(_, watched)| watched.dead).map(|(name, _)| name).collect();
         let free = self.planner().free_principals().count();
         let dead_free = self.planner().free_principals().filter(|(name, _)| dead.iter().any(|one| one == name)).count();
-        (free > 0 && dead_free == free).then(|| "the credentials of all principals are dead".to_owned())
+        (free > 0 && dead_free == free).then(|| crate::report::DEAD.to_owned())
     }
 
     /// How long an answer asks to wait: `Retry-After` (RFC 9110 section 10.2.3) in seconds or as a date.
@@ -202,9 +205,6 @@ impl Run {
             || attempt >= 3
             || strikes > STRIKES
         {
-            return None;
-        }
-        if matches!(call.twist, Some(Twist::Path(_))) && !matches!(call.expect, Expect::UnknownPath) {
             return None;
         }
         let wait = self.asked_to_wait(response).unwrap_or(std::time::Duration::from_secs(1 << attempt));

@@ -557,7 +557,8 @@ impl Run {
     fn note_statuses(&self, attempt: &perform::Attempt) {
         let mut tally = lock(&self.tally);
         for step in attempt.steps.iter().filter(|step| {
-            !matches!(step.call.expect, crate::case::Expect::UnknownPath | crate::case::Expect::UnknownMethod)
+            step.act != "wreck"
+                && !matches!(step.call.expect, crate::case::Expect::UnknownPath | crate::case::Expect::UnknownMethod)
         }) {
             if let Some(status) = step.exchange.status() {
                 *tally.statuses[step.call.operation].entry(status).or_default() += 1;

@@ -27,6 +27,8 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("second-delete-crashes", "state.repeat-delete"),
     ("list-without-the-newest", "state.list-contains"),
     ("list-with-ghosts", "state.list-contains"),
+    ("list-with-other-weights", "response.agrees"),
+    ("some-parcel-for-another", "response.agrees"),
     // paging
     ("pages-overlap", "state.paging"),
     ("pages-skip-one", "state.paging"),

@@ -185,7 +185,10 @@ impl Depot {
             "small-pages-the-other-way" if limit < 5 => rest.reverse(),
             _ => {}
         }
-        let items: Vec<Value> = rest.iter().map(|parcel| self.shown(parcel)).collect();
+        let mut items: Vec<Value> = rest.iter().map(|parcel| self.shown(parcel)).collect();
+        if self.has("list-with-other-weights") {
+            items.iter_mut().for_each(|item| item["weight"] = json!(item["weight"].as_f64().unwrap_or(0.0) * 1000.0));
+        }
         Ok(Answer::new(200, json!({"items": items, "next_cursor": next})))
     }
 
@@ -278,6 +281,10 @@ impl Depot {
         let parcel = match ghost {
             Some(ghost) => ghost,
             None => self.own(&kept, &caller, id, &["anybody-reads"])?,
+        };
+        let parcel = match kept.parcels.values().find(|one| one.tenant == caller.tenant) {
+            Some(first) if self.has("some-parcel-for-another") => first,
+            _ => parcel,
         };
         let tag = if self.has("tag-never-changes") { "\"1\"".to_owned() } else { parcel.tag() };
         let condition = incoming.headers.get("if-none-match").and_then(|value| value.to_str().ok());

@@ -50,7 +50,6 @@ impl Store {
     pub(super) fn new() -> Self {
         let mut kept = Kept { next: 1, ..Kept::default() };
         for (text, tenant, scopes) in [
-            ("north-all-5d1f0b7c9e", "north", &super::SCOPES[..]),
             ("north-read-c07d2a4418", "north", &super::SCOPES[..1]),
             ("south-all-98e3f6ab21", "south", &super::SCOPES[..]),
         ] {

@@ -12,8 +12,8 @@ static META: Meta = Meta {
     title: "a credential counts as a whole",
     rationale: "Looking a key up by its prefix, or comparing only as many bytes as were sent, lets a guessed part in. \
                 CWE-1023, CWE-187.",
-    sends: "each secured operation with a principal's good credential, once without its last four characters and once \
-            with four more",
+    sends: "each secured operation with a principal's good credential, once without its last four characters, once with \
+            four more, and once with another character in its middle",
     demands: "401",
     guards: "the credential itself works, as every other case of the run shows",
     fault: "keys are compared by their first sixteen characters",
@@ -33,7 +33,11 @@ impl Check for WholeCredential {
             let credential = vocabulary(planner, scheme);
             let answers =
                 [credential.and_then(|one| one.malformed.as_ref()), credential.and_then(|one| one.unknown.as_ref())];
-            for (name, how) in [("truncated", Alteration::Truncated), ("extended", Alteration::Extended)] {
+            for (name, how) in [
+                ("truncated", Alteration::Truncated),
+                ("extended", Alteration::Extended),
+                ("changed", Alteration::Corrupted),
+            ] {
                 let expect = refused(planner, operation, &answers);
                 let source = BadCredentialSource::Altered { principal: principal.to_owned(), how };
                 cases.extend(bad_call(planner, &META, door, name, source, expect));

@@ -17,7 +17,7 @@ static META: Meta = Meta {
             change it where it can be changed",
     demands: "404 or 410 for each",
     guards: "202 promises nothing yet; only operations that document 404 or 410 (what is archived instead of deleted can be \
-             read on)",
+             read on); an answer that itself says `deleted` or `archived` says nothing",
     fault: "a deleted parcel can still be read",
 };
 
@@ -101,6 +101,10 @@ impl Check for DeletedIsGone {
                 continue;
             }
             let status = step.exchange.status().unwrap_or_default();
+            if status < 300 && says_it_is_gone(step) {
+                verdicts.inconclusive.push(clause);
+                continue;
+            }
             // A change of nothing may be refused for other reasons too: 409, 412.
             verdicts.decide((400..500).contains(&status), clause, || {
                 let operation = sequence.subject.operation(step.call.operation);
@@ -113,4 +117,16 @@ impl Check for DeletedIsGone {
             });
         }
     }
+}
+
+/// Whether an answer shows the thing as deleted: a flag or a state of that name.
+fn says_it_is_gone(step: &super::Step) -> bool {
+    let words = ["deleted", "archived", "removed", "trashed", "deactivated"];
+    let members = step.exchange.json().and_then(serde_json::Value::as_object);
+    members.into_iter().flatten().any(|(name, value)| {
+        let named = words.iter().any(|word| crate::collection::plain(name).contains(word));
+        let told = !value.is_null() && *value != serde_json::Value::Bool(false);
+        let state = value.as_str().is_some_and(|text| words.contains(&text.to_lowercase().as_str()));
+        (named && told) || state
+    })
 }

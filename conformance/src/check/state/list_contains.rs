@@ -17,7 +17,7 @@ static META: Meta = Meta {
     sends: "for each kind of resource that can be listed: create one, list all pages; delete it, list all pages",
     demands: "its id is in the first list and not in the second",
     guards: "nothing else is sent meanwhile; only where the items' schema has an id; a list that does not end within 40 pages \
-             says nothing; a service whose list never shows ids says nothing",
+             says nothing, nor does one that filters by itself (a query parameter with a default); a service whose list never shows ids says nothing",
     fault: "the list leaves out the newest item",
 };
 
@@ -81,7 +81,7 @@ impl Check for ListContains {
             }
             let found = ids.any(|one| one == id);
             // Only an end that was reached shows that something is missing.
-            if wanted && !found && has_next(listing, last) {
+            if wanted && !found && (has_next(listing, last) || filters(sequence, listing)) {
                 verdicts.inconclusive.push(clause);
                 return;
             }
@@ -99,4 +99,18 @@ impl Check for ListContains {
         }
         verdicts.hold(clause);
     }
+}
+
+/// Whether a list leaves items out unless it is told otherwise: some filter has a default.
+fn filters(sequence: &Sequence<'_>, listing: &crate::collection::Listing) -> bool {
+    let operation = sequence.subject.operation(listing.operation);
+    let paging =
+        ["limit", "offset", "page", "size", "sort", "order", "direction", "perpage", "cursor", "skip", "count"];
+    operation.parameters.iter().any(|one| {
+        let word = crate::collection::plain(&one.name);
+        let query = one.place == trueline_spec::contract::ParameterPlace::Query;
+        let defaults =
+            sequence.subject.contract.resolve(&one.schema).value.get("default").is_some_and(|one| !one.is_null());
+        query && defaults && !paging.iter().any(|known| word.contains(known))
+    })
 }

@@ -139,7 +139,8 @@ fn with_precondition(planner: &Planner<'_>, call: &mut Call, act: &str) {
     let operation = planner.subject.operation(call.operation);
     let asks =
         operation.parameters.iter().any(|one| {
-            one.place == trueline_spec::contract::ParameterPlace::Header && one.name.eq_ignore_ascii_case("if-match")
+            let header = one.place == trueline_spec::contract::ParameterPlace::Header;
+            header && one.required && one.name.eq_ignore_ascii_case("if-match")
         }) || operation.responses.iter().any(|one| one.status == trueline_spec::contract::StatusPattern::Exact(428));
     if asks {
         drop_header(planner, call, "if-match");

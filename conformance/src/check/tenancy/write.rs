@@ -44,7 +44,9 @@ impl Check for Write {
                 acts.push(Act::optional("before", own(planner, read.clone())));
                 acts.push(Act::optional("settled", own(planner, read.clone())));
             }
-            let asks = operation.parameters.iter().any(|one| one.name.eq_ignore_ascii_case("if-match"))
+            let required =
+                |one: &trueline_spec::contract::Parameter| one.required && one.name.eq_ignore_ascii_case("if-match");
+            let asks = operation.parameters.iter().any(required)
                 || operation.responses.iter().any(|one| one.status == StatusPattern::Exact(428));
             if asks && reading.is_some() {
                 tagged(planner, &mut attack);

@@ -16,8 +16,8 @@ static META: Meta = Meta {
                 3339 section 5.6.",
     sends: "nothing of its own; every JSON answer with such times is looked at",
     demands: "created is not after updated, and not later than now",
-    guards: "only members named like `createdAt` and `updated_at` of one object, with full RFC 3339 times; a second for \
-             rounding; five minutes for clocks that are not ours, two seconds where the clock is the harness's",
+    guards: "only members named like `createdAt` and `updated_at` of one object, with full RFC 3339 times, that no \
+             request may set; a second for rounding; five minutes for clocks that are not ours, two seconds where the clock is the harness's",
     fault: "updatedAt is an hour behind",
 };
 
@@ -40,7 +40,8 @@ impl Check for Order {
             let time = |names: &[&str]| {
                 members.iter().find_map(|(name, value)| {
                     let time = DateTime::parse_from_rfc3339(value.as_str()?).ok()?.timestamp_millis();
-                    names.contains(&plain(name).as_str()).then(|| (name.clone(), time))
+                    let own = !seen.subject.writable_names().contains(name);
+                    (own && names.contains(&plain(name).as_str())).then(|| (name.clone(), time))
                 })
             };
             let Some((created_name, created)) = time(&CREATED) else { return };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -28,6 +29,7 @@ pub static LIST_API_KEYS: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_1,
+    missing: &[],
 };
 
 /// `POST /api/v1/sdk/api-keys`
@@ -55,6 +57,7 @@ pub static CREATE_API_KEY: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };
 
 /// `DELETE /api/v1/sdk/api-keys/{key_id}`
@@ -85,4 +88,5 @@ pub static REVOKE_API_KEY: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_2,
+    missing: &[],
 };

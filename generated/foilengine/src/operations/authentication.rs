@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -28,6 +29,7 @@ pub static GET_CURRENT_USER: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_1,
+    missing: &[],
 };
 
 /// `POST /api/v1/auth/migrate-progress`
@@ -55,4 +57,5 @@ pub static MIGRATE_PROGRESS: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };

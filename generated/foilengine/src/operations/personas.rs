@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -59,6 +60,7 @@ pub static LIST_PERSONAS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_2,
+    missing: &[],
 };
 
 /// `GET /api/v1/personas/{persona_id}`
@@ -89,6 +91,7 @@ pub static GET_PERSONA: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `DELETE /api/v1/personas/{persona_id}`
@@ -119,6 +122,7 @@ pub static DELETE_PERSONA: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `GET /api/v1/personas/{persona_id}/full`
@@ -149,6 +153,7 @@ pub static GET_FULL_PERSONA: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `POST /api/v1/personas/{persona_id}/publish`
@@ -187,6 +192,7 @@ pub static PUBLISH_PERSONA: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `POST /api/v1/creator/save`
@@ -225,4 +231,5 @@ pub static SAVE_PERSONA: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -127,6 +128,7 @@ pub static INIT_SESSION: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `POST /api/v1/sdk/chat/{persona_id}/message`
@@ -245,6 +247,7 @@ pub static SEND_MESSAGE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `POST /api/v1/sdk/chat/{persona_id}/message/stream`
@@ -363,6 +366,7 @@ pub static STREAM_MESSAGE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `GET /api/v1/sdk/chat/{persona_id}/session`
@@ -413,6 +417,7 @@ pub static GET_SESSION: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `DELETE /api/v1/sdk/chat/{persona_id}/session`
@@ -463,6 +468,7 @@ pub static RESET_SESSION: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `GET /api/v1/sdk/chat/{persona_id}/history`
@@ -513,6 +519,7 @@ pub static GET_HISTORY: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `POST /api/v1/sdk/validate-llm-key`
@@ -543,4 +550,5 @@ pub static VALIDATE_LLM_KEY: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_2,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -28,6 +29,7 @@ pub static LIST_SDK_PERSONAS: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_1,
+    missing: &[],
 };
 
 /// `GET /api/v1/sdk/personas/{persona_id}/machines`
@@ -68,4 +70,5 @@ pub static LIST_MACHINES: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -49,6 +50,7 @@ pub static LIST_API_KEYS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_2,
+    missing: &[],
 };
 
 /// `POST /api/api-keys`
@@ -76,6 +78,7 @@ pub static CREATE_API_KEY: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };
 
 /// `DELETE /api/api-keys/{key_id}`
@@ -106,6 +109,7 @@ pub static DELETE_API_KEY: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `GET /api/tenants`
@@ -146,4 +150,5 @@ pub static LIST_TENANTS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_2,
+    missing: &[],
 };

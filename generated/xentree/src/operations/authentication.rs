@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -36,6 +37,7 @@ pub static REGISTER_USER: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_1,
+    missing: &[],
 };
 
 /// `POST /api/auth/login`
@@ -69,6 +71,7 @@ pub static LOGIN: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };
 
 /// `POST /api/auth/refresh`
@@ -96,6 +99,7 @@ pub static REFRESH_ACCESS_TOKEN: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };
 
 /// `POST /api/auth/logout`
@@ -115,6 +119,7 @@ pub static LOGOUT: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `GET /api/auth/me`
@@ -134,6 +139,7 @@ pub static GET_CURRENT_USER: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_3,
+    missing: &[],
 };
 
 /// `PATCH /api/auth/me`
@@ -161,4 +167,5 @@ pub static UPDATE_CURRENT_USER: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };

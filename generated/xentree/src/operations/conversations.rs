@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -28,6 +29,7 @@ pub static LIST_AI_PROVIDERS: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `POST /api/ai/generate`
@@ -55,6 +57,7 @@ pub static GENERATE_AI_RESPONSE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/core/conversations`
@@ -95,6 +98,7 @@ pub static LIST_CONVERSATIONS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/core/conversations`
@@ -122,6 +126,7 @@ pub static CREATE_CONVERSATION: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `DELETE /api/core/conversations/{conversation_id}`
@@ -152,6 +157,7 @@ pub static DELETE_CONVERSATION: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/core/conversations/{conversation_id}/messages`
@@ -202,6 +208,7 @@ pub static GET_CONVERSATION_MESSAGES: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/core/conversations/{conversation_id}/session/start`
@@ -232,6 +239,7 @@ pub static START_CONVERSATION_SESSION: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `POST /api/core/conversations/{conversation_id}/session/activity`
@@ -262,6 +270,7 @@ pub static UPDATE_SESSION_ACTIVITY: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `POST /api/core/conversations/{conversation_id}/session/end`
@@ -292,6 +301,7 @@ pub static END_CONVERSATION_SESSION: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/core/conversations/{conversation_id}/session/status`
@@ -322,6 +332,7 @@ pub static GET_SESSION_STATUS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/core/search`
@@ -362,6 +373,7 @@ pub static SEARCH_USER_CONTENT: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/core/search/status`
@@ -381,6 +393,7 @@ pub static GET_SEARCH_STATUS: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `POST /api/core/search/reindex`
@@ -408,6 +421,7 @@ pub static REBUILD_SEARCH_INDEX: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/core/notes`
@@ -448,6 +462,7 @@ pub static LIST_NOTES: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/core/notes`
@@ -475,6 +490,7 @@ pub static CREATE_NOTE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `PUT /api/core/notes/{note_id}`
@@ -513,6 +529,7 @@ pub static UPDATE_NOTE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `DELETE /api/core/notes/{note_id}`
@@ -543,4 +560,5 @@ pub static DELETE_NOTE: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -28,6 +29,7 @@ pub static HEALTH_CHECK: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_6,
+    missing: &[],
 };
 
 /// `GET /api/health/detailed`
@@ -47,4 +49,5 @@ pub static DETAILED_HEALTH_CHECK: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };

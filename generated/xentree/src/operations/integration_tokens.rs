@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -36,6 +37,7 @@ pub static ISSUE_INTEGRATION_GRANT: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/integration/verify`
@@ -63,6 +65,7 @@ pub static VERIFY_INTEGRATION_TOKEN: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/integration/revoke`
@@ -90,6 +93,7 @@ pub static REVOKE_INTEGRATION_TOKEN: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/integration/rotate`
@@ -117,6 +121,7 @@ pub static ROTATE_INTEGRATION_GRANT: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/integration/jwks`
@@ -147,6 +152,7 @@ pub static GET_INTEGRATION_JWKS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_1,
+    missing: &[],
 };
 
 /// `GET /api/integration/fingerprint`
@@ -177,6 +183,7 @@ pub static GET_INTEGRATION_FINGERPRINT: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_1,
+    missing: &[],
 };
 
 /// `GET /api/admin/integration-token-revocations`
@@ -227,4 +234,5 @@ pub static LIST_INTEGRATION_TOKEN_REVOCATIONS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_2,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -36,6 +37,7 @@ pub static SEARCH_KNOWLEDGE_BASE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/rag/documents`
@@ -76,6 +78,7 @@ pub static LIST_DOCUMENTS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/rag/upload`
@@ -135,6 +138,7 @@ pub static UPLOAD_DOCUMENT: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/rag/query`
@@ -162,4 +166,5 @@ pub static QUERY_KNOWLEDGE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };

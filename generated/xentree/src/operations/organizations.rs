@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -49,6 +50,7 @@ pub static LIST_ORGANIZATIONS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/organizations`
@@ -76,6 +78,7 @@ pub static CREATE_ORGANIZATION: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/organizations/{org_id}`
@@ -106,6 +109,7 @@ pub static GET_ORGANIZATION: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `DELETE /api/organizations/{org_id}`
@@ -136,6 +140,7 @@ pub static DELETE_ORGANIZATION: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `PATCH /api/organizations/{org_id}`
@@ -174,6 +179,7 @@ pub static UPDATE_ORGANIZATION: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/organizations/{org_id}/members`
@@ -224,6 +230,7 @@ pub static LIST_ORGANIZATION_MEMBERS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/organizations/{org_id}/members`
@@ -262,6 +269,7 @@ pub static ADD_ORGANIZATION_MEMBER: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `PUT /api/organizations/{org_id}/members/{target_user_id}`
@@ -310,6 +318,7 @@ pub static UPDATE_MEMBER: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `DELETE /api/organizations/{org_id}/members/{target_user_id}`
@@ -350,6 +359,7 @@ pub static REMOVE_ORGANIZATION_MEMBER: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `PATCH /api/organizations/{org_id}/members/{target_user_id}`
@@ -398,4 +408,5 @@ pub static UPDATE_MEMBER_ROLE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -28,6 +29,7 @@ pub static GET_MY_XP_PROFILE: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/xp/public-profile/{username}`
@@ -58,6 +60,7 @@ pub static GET_PUBLIC_XP_PROFILE: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_6,
+    missing: &[],
 };
 
 /// `GET /api/xp/streak-status`
@@ -77,6 +80,7 @@ pub static GET_STREAK_STATUS: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/xp/weekly-activity`
@@ -96,6 +100,7 @@ pub static GET_WEEKLY_ACTIVITY: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/xp/learning-pulse`
@@ -115,6 +120,7 @@ pub static GET_LEARNING_PULSE: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/xp/quests`
@@ -134,6 +140,7 @@ pub static GET_DAILY_QUESTS: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/analytics/learning-time`
@@ -174,4 +181,5 @@ pub static GET_LEARNING_TIME_ANALYTICS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -39,6 +40,7 @@ pub static START_XEL_MODULE: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `POST /api/learn/english/modules/{module_id}/complete`
@@ -69,6 +71,7 @@ pub static COMPLETE_XEL_MODULE: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/learn/english/tasks/regenerate`
@@ -96,6 +99,7 @@ pub static REGENERATE_XEL_TASK: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/learn/english/xpi`
@@ -115,6 +119,7 @@ pub static GET_XEL_XPI: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/learn/english/xpi/history`
@@ -145,6 +150,7 @@ pub static GET_XEL_XPI_HISTORY: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/learn/english/sessions/start`
@@ -172,6 +178,7 @@ pub static START_XEL_SESSION: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/learn/english/sessions/end`
@@ -199,6 +206,7 @@ pub static END_XEL_SESSION: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/learn/english/transcripts`
@@ -226,6 +234,7 @@ pub static SAVE_XEL_TRANSCRIPT: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/learn/english/modules`
@@ -245,6 +254,7 @@ pub static LIST_XEL_MODULES: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `GET /api/learn/english/transcripts/{session_id}`
@@ -295,6 +305,7 @@ pub static GET_XEL_TRANSCRIPTS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/learn/english/modules/{module_id}`
@@ -325,6 +336,7 @@ pub static GET_XEL_MODULE: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `POST /api/learn/english/tasks/submit`
@@ -352,6 +364,7 @@ pub static SUBMIT_XEL_TASK: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/learn/english/evaluate`
@@ -379,6 +392,7 @@ pub static EVALUATE_XEL_RESPONSE: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/learn/english/dashboard`
@@ -398,4 +412,5 @@ pub static GET_XEL_DASHBOARD: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports)]
 use ::trueline_runtime::contract::{
-    Body, BodyForm, Effect, Kind, Operation, Parameter, Part, Place, Schemes, Style,
+    Body, BodyForm, Effect, Kind, Missing, Operation, Parameter, Part, Place, Schemes,
+    Style,
 };
 #[allow(unused_imports)]
 use super::{classes, refusals, schemes};
@@ -28,6 +29,7 @@ pub static GET_LIVE_QUOTA: Operation = Operation {
     parameters: &[],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
 
 /// `POST /api/live/session/start`
@@ -55,6 +57,7 @@ pub static START_LIVE_SESSION: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/live/session/heartbeat`
@@ -82,6 +85,7 @@ pub static HEARTBEAT_LIVE_SESSION: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/live/session/end`
@@ -109,6 +113,7 @@ pub static END_LIVE_SESSION: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `PATCH /api/live/nickname`
@@ -136,6 +141,7 @@ pub static UPDATE_LIVE_NICKNAME: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `GET /api/live/transcripts`
@@ -176,6 +182,7 @@ pub static LIST_LIVE_TRANSCRIPTS: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_5,
+    missing: &[],
 };
 
 /// `POST /api/live/transcripts`
@@ -203,6 +210,7 @@ pub static SAVE_LIVE_TRANSCRIPTS: Operation = Operation {
         },
     ),
     refusals: &refusals::SET_2,
+    missing: &[],
 };
 
 /// `GET /api/live/transcripts/{transcript_id}`
@@ -233,4 +241,5 @@ pub static GET_LIVE_TRANSCRIPT: Operation = Operation {
     ],
     body: None,
     refusals: &refusals::SET_4,
+    missing: &[],
 };
