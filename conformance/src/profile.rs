@@ -418,6 +418,16 @@ fn is_place(text: &str) -> bool {
     text.starts_with('/') || named("header:") || named("cookie:")
 }
 
+impl fmt::Display for Safety {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Safety::Observe => "observe",
+            Safety::Own => "own",
+            Safety::Full => "full",
+        })
+    }
+}
+
 impl std::str::FromStr for Safety {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {

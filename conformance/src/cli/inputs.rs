@@ -227,7 +227,8 @@ impl Loaded {
 
 /// The flags that lead to a selection; those that stand at their defaults are left out.
 fn flags(selection: &Selection) -> Vec<String> {
-    let Selection { seed: _, phases, operations, random_cases, case, shard, patience } = selection;
+    let Selection { seed: _, phases, operations, random_cases, case, shard, patience, include, exclude, safety } =
+        selection;
     let mut flags = Vec::new();
     let mut add = |flag: &str, value: String| flags.extend([flag.to_owned(), value]);
     if !phases.is_empty() {
@@ -235,6 +236,15 @@ fn flags(selection: &Selection) -> Vec<String> {
     }
     for operation in operations {
         add("--operation", operation.clone());
+    }
+    for filter in include {
+        add("--include", filter.clone());
+    }
+    for filter in exclude {
+        add("--exclude", filter.clone());
+    }
+    if let Some(safety) = safety {
+        add("--safety", safety.to_string());
     }
     if let Some(cases) = random_cases {
         add("--random-cases", cases.to_string());

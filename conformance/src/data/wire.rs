@@ -911,7 +911,7 @@ pub fn body_decodes_to_valid(media: &Media, value: &Value, generator: &Generator
                     (name.clone(), Reading::Scalar(text))
                 })
                 .collect();
-            if Reading::Record(texts).can_be_valid(generator, &mut budget) {
+            if Reading::Record(texts).can_be_valid(validator, &mut budget) {
                 return true;
             }
             // A field alone may be an array of one, an array of one a field alone.

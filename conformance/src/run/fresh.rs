@@ -30,7 +30,11 @@ pub(crate) struct Fresh {
 
 impl Default for Fresh {
     fn default() -> Self {
-        Fresh { nonce: RandomState::new().build_hasher().finish(), count: AtomicU64::new(0), of_operations: Mutex::default() }
+        Fresh {
+            nonce: RandomState::new().build_hasher().finish(),
+            count: AtomicU64::new(0),
+            of_operations: Mutex::default(),
+        }
     }
 }
 
@@ -84,7 +88,7 @@ fn gather(contract: &Contract, schema: &Schema, found: &mut Unique, depth: usize
     if depth > 16 {
         return;
     }
-    let part = |value: &Value| Schema { value: value.clone().into(), at: schema.at.clone() };
+    let part = |value: &Value| Schema { value: value.clone().into(), at: schema.at.clone(), origins: None };
     for (name, property) in schema.value.get("properties").and_then(Value::as_object).into_iter().flatten() {
         if property.get("x-unique") == Some(&Value::Bool(true)) {
             found.push((name.clone(), contract.validator(&part(property), Direction::Request).ok()));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Service;
 use super::tools::{self, Failed};
-use crate::platform::model::{ModelError, ModelProvider, Passage, Question, Turn};
+use crate::platform::model::{ModelError, ModelProvider, Passage, Purpose, Question, Turn};
 
 /// Letters that make a word a sequence: shorter ones are words, or names of genes.
 const LEAST_LETTERS: usize = 6;
@@ -91,6 +91,8 @@ impl Service {
     ) -> Result<String, AgentFailed> {
         let provider: Arc<dyn ModelProvider> = Arc::clone(&self.0.provider);
         let question = Question {
+            purpose: Purpose::Answer,
+            key: None,
             model: String::new(),
             temperature: 0.0,
             max_tokens: MAX_TOKENS,

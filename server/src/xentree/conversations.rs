@@ -35,7 +35,7 @@ use super::content_index::{self, COLLECTIONS, REINDEX};
 use super::progress::{self, Deed, Kind, MESSAGE_XP, NOTE_XP};
 use super::wire::{nullable, seconds_between, shorten};
 use crate::platform::clock::to_datetime;
-use crate::platform::model::{Question, Speaker, Turn, tokens};
+use crate::platform::model::{Purpose, Question, Speaker, Turn, tokens};
 use crate::platform::search;
 use crate::platform::store::{StoreError, Write, column};
 
@@ -530,6 +530,8 @@ fn question(request: &ChatRequest, model: AiProviderId, history: &mut Vec<Turn>)
         instructions.push_str(&format!("\nAnswer in the language with the BCP 47 tag {language}."));
     }
     Question {
+        purpose: Purpose::Answer,
+        key: None,
         model: model.as_str().to_owned(),
         temperature: 0.7,
         max_tokens: ANSWER_TOKENS,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::curriculum::{ADVICE, CRITERIA, PRAISE, judge, round};
 use super::wire::nullable;
-use crate::platform::model::{ModelError, ModelProvider, Passage, Question};
+use crate::platform::model::{ModelError, ModelProvider, Passage, Purpose, Question};
 
 /// The model that evaluates.
 const MODEL: &str = "gpt-5-mini";
@@ -92,6 +92,8 @@ pub(super) async fn evaluate(
     );
     let task = asked.prompt.map(|prompt| format!("The task was: {prompt}\n\n")).unwrap_or_default();
     let question = Question {
+        purpose: Purpose::Answer,
+        key: None,
         model: MODEL.to_owned(),
         temperature: 0.0,
         max_tokens: ANSWER_TOKENS,

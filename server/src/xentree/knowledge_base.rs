@@ -26,7 +26,7 @@ use super::conversations;
 use super::wire::{count, nullable, shorten};
 use crate::platform::clock::to_datetime;
 use crate::platform::ingest::{self, Media};
-use crate::platform::model::{Passage, Question};
+use crate::platform::model::{Passage, Purpose, Question};
 use crate::platform::search::{self, Entry, Hit};
 use crate::platform::store::{StoreError, Write, column, placeholders};
 
@@ -166,6 +166,8 @@ impl KnowledgeBase for Service {
             text: item.content.clone(),
         };
         let question = Question {
+            purpose: Purpose::Answer,
+            key: None,
             model: MODEL.to_owned(),
             temperature: 0.2,
             max_tokens: ANSWER_TOKENS,

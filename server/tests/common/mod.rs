@@ -1,6 +1,6 @@
 //! A world to test in: the service behind its router, in memory, on a clock that the test moves.
 
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, unused_imports)]
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
-use crate::case::{Caller, Expect, Phase, Script};
+use crate::case::{Caller, Expect, Script};
 use crate::check::response::shorten;
 use crate::finding::Offending;
 
