@@ -527,8 +527,10 @@ const STEP_KEYS: [&str; 4] = ["llm-default-8d1f", "llm-judging-77aa", "llm-reply
 async fn each_step_has_its_own_key_and_model_and_no_key_leaves_a_trace() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(move || writer.clone());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
     let _guard = tracing::subscriber::set_default(subscriber.finish());
     let folder = tempfile::tempdir().unwrap();
     let asked = Arc::new(Asked::default());
