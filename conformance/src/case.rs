@@ -34,14 +34,30 @@ pub enum Phase {
     Boundary,
     /// Random values, valid and with one fault.
     Random,
-    /// Principals and credentials, good and bad.
+    /// Sequences: make, read, list, change, remove, and what must be so in between.
+    Stateful,
+    /// Principals and credentials, good and bad; other tenants' resources.
     Access,
+    /// What no client sends on purpose: wrecks of bodies, headers and connections.
+    Hostile,
+    /// The same thing several times at once.
+    Race,
     /// Rate classes and quotas to their end and beyond.
     Limits,
 }
 
 /// All phases in the order in which they run.
-pub const PHASES: [Phase; 5] = [Phase::Examples, Phase::Boundary, Phase::Random, Phase::Access, Phase::Limits];
+pub const PHASES: [Phase; 8] = [
+    Phase::Examples,
+    Phase::Boundary,
+    Phase::Random,
+    Phase::Stateful,
+    Phase::Access,
+    Phase::Hostile,
+    Phase::Race,
+    // Last, because it uses up what every other phase needs.
+    Phase::Limits,
+];
 
 /// What a case does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,6 +71,90 @@ pub enum Script {
     Quota(Box<QuotaScript>),
     /// Take a session, let its lifetime pass, use it again. Needs a clock that can be moved.
     Expire(Box<Call>),
+    /// Several requests, later ones made from the answers to earlier ones.
+    Chain(Box<Chain>),
+    /// Bytes on a connection that no HTTP client would send.
+    Wire(Box<WireScript>),
+}
+
+/// Requests one after the other, whose later ones use what the earlier ones were answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Chain {
+    /// Index of the operation that it is about.
+    pub about: usize,
+    /// In the order in which they are sent.
+    pub acts: Vec<Act>,
+    /// Nothing else may be sent meanwhile: what is looked at (a list, a counter) belongs to everybody.
+    #[serde(default)]
+    pub alone: bool,
+}
+
+/// One request of a chain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Act {
+    /// What bindings and checks know it by; several acts of one chain may share a name.
+    pub name: String,
+    /// The request.
+    pub call: Call,
+    /// It is left out, and the chain goes on, where something that it is made from is not there.
+    #[serde(default)]
+    pub optional: bool,
+    /// How often it is sent at once; 1 if it is not a race.
+    #[serde(default = "once")]
+    pub times: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+impl Act {
+    /// A request that has to be sent, once.
+    pub fn new(name: impl Into<String>, call: Call) -> Self {
+        Act { name: name.into(), call, optional: false, times: 1 }
+    }
+
+    /// A request that is only sent if what it is made from is there.
+    pub fn optional(name: impl Into<String>, call: Call) -> Self {
+        Act { optional: true, ..Act::new(name, call) }
+    }
+}
+
+/// Bytes on a connection, and how the connection is treated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WireScript {
+    /// The request that they are made from.
+    pub call: Call,
+    /// What is wrong with them.
+    pub how: Wreck,
+}
+
+/// What is wrong with a message on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wreck {
+    /// The connection ends in the middle of the header.
+    CutHeader,
+    /// The connection ends in the middle of the announced body.
+    CutBody,
+    /// The body comes byte by byte, and stops coming.
+    SlowBody,
+    /// No line of the message is HTTP.
+    NotHttp,
+    /// The request line is longer than anybody reads.
+    LongLine,
+    /// More header fields than anybody reads.
+    ManyHeaders,
+    /// `Content-Length` twice, with different figures (RFC 9112 section 6.3).
+    TwoLengths,
+    /// `Transfer-Encoding` and `Content-Length` together, with a second request hidden in the body (RFC 9112 section 6.1).
+    LengthAndChunks,
+    /// A NUL in a header's value (RFC 9110 section 5.5).
+    NulInHeader,
+    /// No `Host` (RFC 9112 section 3.2).
+    NoHost,
+    /// A chunk whose size is no number.
+    BadChunk,
 }
 
 /// One request before it is bound.
@@ -90,6 +190,13 @@ pub enum Caller {
     Principal(String),
     /// A principal in a session that only this case uses.
     FreshSession(String),
+    /// A credential with exactly these scopes, made through the API by a principal.
+    Minted {
+        /// The principal that makes it.
+        by: String,
+        /// The scopes, sorted.
+        scopes: Vec<String>,
+    },
     /// A credential that must be refused, where `scheme` puts it.
     Bad {
         /// The security scheme.
@@ -116,6 +223,11 @@ pub enum BadCredentialSource {
     },
     /// None of this scheme, where others are needed beside it.
     Absent,
+    /// A credential that a principal made through the API and took back again.
+    Revoked {
+        /// The principal.
+        by: String,
+    },
     /// A value from a principal's login answer that is no access credential, such as its refresh token.
     FromLogin {
         /// The principal.
@@ -229,6 +341,31 @@ pub enum Binding {
         /// Which one, among those made for the same purpose.
         instance: Instance,
     },
+    /// A value out of an earlier exchange of the same chain.
+    Act {
+        /// The act; the last one of this name.
+        name: String,
+        /// A runtime expression on its exchange: `$response.header.ETag`.
+        expression: String,
+    },
+    /// A value, if a list in an earlier answer of the same chain is long enough that there may be more.
+    IfFull {
+        /// The act.
+        name: String,
+        /// JSON Pointer to the list.
+        pointer: String,
+        /// So many items at least.
+        at_least: u64,
+        /// The value.
+        value: Value,
+    },
+    /// A text that nothing else in this run, or in an earlier one, has.
+    Unique {
+        /// What it starts with.
+        stem: String,
+        /// At most so many characters, if there is a limit.
+        longest: Option<u32>,
+    },
     /// A value out of the login answer of the calling session (or of this principal's, if the caller is anonymous).
     Login {
         /// The principal.
@@ -278,12 +415,18 @@ pub enum Twist {
     ContentType(String),
     /// A header more.
     Header(String, String),
+    /// A header more, with a value that only the run can know.
+    BoundHeader(String, Binding),
+    /// The path of a URL that an earlier answer named (RFC 3986 section 5: relative ones too).
+    Follow(Binding),
 }
 
 /// What must happen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expect {
+    /// Any answer below 500: whether the request is valid is a matter of taste.
+    Survives,
     /// The request is valid: it must not be refused as invalid. With `bound`, all it names exists.
     Valid {
         /// Everything that the request names exists and is the caller's.
@@ -368,7 +511,28 @@ impl Case {
             Script::Single(call) | Script::Expire(call) => call.operation,
             Script::Exhaust(exhaust) => exhaust.probe.operation,
             Script::Quota(quota) => quota.probe.operation,
+            Script::Chain(chain) => chain.about,
+            Script::Wire(wire) => wire.call.operation,
         }
+    }
+
+    /// Every call that it is planned to send, each once.
+    pub fn calls(&self) -> Vec<&Call> {
+        match &self.script {
+            Script::Single(call) | Script::Expire(call) => vec![call],
+            Script::Exhaust(exhaust) => {
+                let others = exhaust.isolated.iter().chain(&exhaust.also_limited);
+                std::iter::once(&exhaust.probe).chain(others).collect()
+            }
+            Script::Quota(quota) => vec![&quota.probe],
+            Script::Chain(chain) => chain.acts.iter().map(|act| &act.call).collect(),
+            Script::Wire(wire) => vec![&wire.call],
+        }
+    }
+
+    /// Whether nothing else may be sent while it runs.
+    pub fn is_alone(&self) -> bool {
+        self.phase == Phase::Limits || matches!(&self.script, Script::Chain(chain) if chain.alone)
     }
 }
 
@@ -378,7 +542,10 @@ impl fmt::Display for Phase {
             Phase::Examples => "examples",
             Phase::Boundary => "boundary",
             Phase::Random => "random",
+            Phase::Stateful => "stateful",
             Phase::Access => "access",
+            Phase::Hostile => "hostile",
+            Phase::Race => "race",
             Phase::Limits => "limits",
         })
     }

@@ -11,6 +11,7 @@ use trueline_spec::contract::{Direction, Operation, Schema, StatusPattern};
 use trueline_spec::document::Location;
 
 use crate::case::Part;
+use crate::collection::Collections;
 
 /// Index of a clause in [`Clauses`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,10 +52,13 @@ pub enum ClauseKind {
     RateClass(String),
     Quota(String),
     Secret,
+    State,
+    Tenancy,
+    Time,
 }
 
 /// What became of a clause; only a worse state replaces another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum State {
@@ -91,6 +95,8 @@ pub struct Clauses {
     pub catalogue: Option<ClauseId>,
     /// Secrets stay secret.
     pub secrets: ClauseId,
+    /// Answers come in time, and the times in them are in order.
+    pub time: ClauseId,
 }
 
 /// The clauses of one operation.
@@ -108,6 +114,10 @@ pub struct OperationClauses {
     constraints: HashMap<(Part, String), ClauseId>,
     /// What is valid is taken; what is not is refused.
     pub input: Option<ClauseId>,
+    /// What an operation on a collection acknowledges is so.
+    pub state: Option<ClauseId>,
+    /// Other tenants' resources are out of reach.
+    pub tenancy: Option<ClauseId>,
 }
 
 /// The clauses of one response object.
@@ -126,6 +136,11 @@ pub struct ResponseClauses {
 impl Clauses {
     /// Reads the clauses of a contract, in the order of the document.
     pub fn of(contract: &Contract) -> Clauses {
+        Clauses::with(contract, &Collections::of(contract))
+    }
+
+    /// As [`Clauses::of`], with collections that are known already.
+    pub fn with(contract: &Contract, collections: &Collections) -> Clauses {
         let root = Location { file: 0, pointer: "".into() };
         let under = |pointer: &str| Location { file: 0, pointer: pointer.into() };
         let mut all = Vec::new();
@@ -145,6 +160,7 @@ impl Clauses {
         for (index, operation) in contract.operations.iter().enumerate() {
             operations.push(operation_clauses(contract, index, operation, &mut add));
         }
+        resource_clauses(contract, collections, &mut operations, &mut add);
         let vocabulary = contract.vocabulary.as_ref();
         let envelope_at = under("/x-contract/error-envelope");
         let envelope = contract.envelope.as_ref().map(|_| {
@@ -198,6 +214,13 @@ impl Clauses {
             None,
             ClauseKind::Secret,
         );
+        let time = add(
+            "contract/time".to_owned(),
+            "answers come in time, and the times in them are in order".to_owned(),
+            &root,
+            None,
+            ClauseKind::Time,
+        );
         let by_id = all.iter().enumerate().map(|(index, clause)| (clause.id.clone(), ClauseId(index as u32))).collect();
         Clauses {
             all,
@@ -211,6 +234,7 @@ impl Clauses {
             quotas,
             catalogue,
             secrets,
+            time,
         }
     }
 
@@ -347,6 +371,40 @@ fn operation_clauses(contract: &Contract, index: usize, operation: &Operation, a
     clauses
 }
 
+/// What operations on collections promise without a word of the document's own: state and tenancy.
+fn resource_clauses(
+    contract: &Contract,
+    collections: &Collections,
+    operations: &mut [OperationClauses],
+    add: &mut Add<'_>,
+) {
+    let mut stateful: HashSet<usize> = HashSet::new();
+    let mut lists: HashSet<usize> = HashSet::new();
+    for collection in collections.iter().filter(|one| one.create.is_some()) {
+        // Of what nobody can look at afterwards nobody can say whether it was kept.
+        let looked_at = collection.read.is_some() || collection.list.is_some();
+        stateful.extend(collection.operations().filter(|one| looked_at || Some(*one) == collection.delete));
+        lists.extend(collection.list.as_ref().map(|list| list.operation));
+    }
+    for (index, operation) in contract.operations.iter().enumerate() {
+        if stateful.contains(&index) {
+            let statement = "what it acknowledges is so afterwards".to_owned();
+            let id = format!("{}/state", operation.id);
+            operations[index].state = Some(add(id, statement, &operation.at, Some(index), ClauseKind::State));
+        }
+        let names_one = operation
+            .path_parameters()
+            .any(|name| collections.named_by(operation, name).is_some_and(|one| one.create.is_some()));
+        let public = operation.visibility == Some(trueline_spec::vocabulary::Visibility::Public);
+        let open = public && operation.effect == trueline_spec::vocabulary::Effect::Read;
+        if operation.is_secured() && (names_one || lists.contains(&index)) && !open {
+            let statement = "another tenant's resources are out of reach".to_owned();
+            let id = format!("{}/tenancy", operation.id);
+            operations[index].tenancy = Some(add(id, statement, &operation.at, Some(index), ClauseKind::Tenancy));
+        }
+    }
+}
+
 /// Keywords that a request can be made to violate.
 const ASSERTIONS: [&str; 22] = [
     "type",
@@ -444,15 +502,7 @@ fn constraint_clauses(
 
 /// Where a pointer into a standalone schema stands in the document.
 pub(crate) fn source_of(contract: &Contract, schema: &Schema, pointer: &str) -> Location {
-    if let Some(rest) = pointer.strip_prefix("/$defs/") {
-        let (name, rest) = rest.split_once('/').map_or((rest, ""), |(name, rest)| (name, rest));
-        let name = name.replace("~1", "/").replace("~0", "~");
-        if let Some(named) = contract.schemas.get(&name) {
-            let rest = if rest.is_empty() { String::new() } else { format!("/{rest}") };
-            return Location { file: named.at.file, pointer: format!("{}{rest}", named.at.pointer).into() };
-        }
-    }
-    Location { file: schema.at.file, pointer: format!("{}{pointer}", schema.at.pointer).into() }
+    contract.place_in(schema, pointer)
 }
 
 fn child(at: &Location, key: &str) -> Location {

@@ -41,6 +41,15 @@ pub struct Response {
 /// A larger response body is not read to its end: no contract here needs one, and memory must stay flat.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
+/// Stands among the headers of an answer that was left before its end. Targets take it away from what comes.
+pub const CUT: HeaderName = HeaderName::from_static("trueline-left-before-its-end");
+
+/// A stream is left after this time, or after this many bytes: events that say the same again prove nothing more.
+pub const STREAM_TIME: Duration = Duration::from_secs(5);
+
+/// See [`STREAM_TIME`].
+pub const STREAM_BYTES: usize = 256 * 1024;
+
 /// Why there is no response.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Failure {
@@ -98,45 +107,16 @@ impl Exchange {
     }
 }
 
-/// One server-sent event (WHATWG HTML, "Server-sent events").
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Event {
-    /// The `event` field; empty if there is none.
-    pub name: String,
-    /// The `data` fields, joined by line feeds.
-    pub data: String,
-}
-
-/// The events of a whole `text/event-stream`. An event without data is none, and neither is one that no empty line ends.
-pub fn events(body: &[u8]) -> Vec<Event> {
-    let text = String::from_utf8_lossy(body).replace("\r\n", "\n").replace('\r', "\n");
-    let mut events = Vec::new();
-    let (mut name, mut data) = (String::new(), Vec::new());
-    for line in text.strip_prefix('\u{feff}').unwrap_or(&text).split_inclusive('\n') {
-        let Some(line) = line.strip_suffix('\n') else { break };
-        if line.is_empty() {
-            let name = std::mem::take(&mut name);
-            if !data.is_empty() {
-                events.push(Event { name, data: std::mem::take(&mut data).join("\n") });
-            }
-            continue;
-        }
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "event" => name = value.to_owned(),
-            "data" => data.push(value.to_owned()),
-            _ => {}
-        }
-    }
-    events
-}
-
 impl Response {
     /// The media type without parameters, lower case.
     pub fn media_type(&self) -> Option<String> {
         let value = self.headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
         Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    }
+
+    /// Whether the body was left before its end: a stream that went on for longer than anybody reads.
+    pub fn is_cut(&self) -> bool {
+        self.headers.contains_key(CUT)
     }
 
     /// A header's text.

@@ -1,12 +1,13 @@
 //! Findings: causes, not cases.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
 use crate::check::Level;
 
 /// A check that failed, for one cause, with its smallest case.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// Stable across runs with the same cause: `F` and ten hex digits.
     pub id: String,
@@ -36,7 +37,7 @@ pub struct Finding {
 }
 
 /// A place in the document, with its line.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// The file.
     pub file: String,
@@ -51,9 +52,11 @@ pub struct Place {
 }
 
 /// What was sent and what came.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
-    /// The case as it can be run again.
+    /// The case as `trueline replay` runs it again. What is in it belongs to the version of trueline that wrote it, except
+    /// for `id`, `phase` and `check`. Credentials stand as `$NAME`.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub case: Case,
     /// Every exchange that matters, in order; of a long sequence only its ends.
     pub exchanges: Vec<RecordedExchange>,
@@ -64,7 +67,7 @@ pub struct Evidence {
 }
 
 /// An exchange as a report shows it. Credentials are replaced.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedExchange {
     /// The request.
     pub request: RecordedRequest,
@@ -74,10 +77,13 @@ pub struct RecordedExchange {
     pub failure: Option<String>,
     /// The request as a curl command line; credentials stand as `$NAME`.
     pub curl: String,
+    /// When it was sent, in milliseconds since 1970 on the target's clock; 0 where that is not known.
+    #[serde(default)]
+    pub sent_ms: i64,
 }
 
 /// A request as a report shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedRequest {
     /// The method.
     pub method: String,
@@ -92,7 +98,7 @@ pub struct RecordedRequest {
 }
 
 /// A response as a report shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedResponse {
     /// The status.
     pub status: u16,
@@ -110,7 +116,7 @@ pub struct RecordedResponse {
 }
 
 /// The part of an answer that breaks the clause.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Offending {
     /// The status line.

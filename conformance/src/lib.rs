@@ -7,7 +7,9 @@
 pub mod case;
 pub mod check;
 pub mod clause;
+pub mod collection;
 pub mod data;
+pub mod deviation;
 pub mod event;
 pub mod exchange;
 pub mod finding;

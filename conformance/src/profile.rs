@@ -15,9 +15,12 @@ use trueline_spec::contract::{Operation, SecurityRequirement};
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Profile {
-    /// The name of a built-in contract, or the path of an OpenAPI document (relative to the profile's folder).
+    /// The name of a built-in contract, or an OpenAPI document: a path (relative to the profile's folder) or a URL.
     #[serde(default)]
     pub contract: Option<String>,
+    /// OpenAPI Overlays to change the document with, in this order: paths (relative to the profile's folder) or URLs.
+    #[serde(default)]
+    pub overlays: Vec<PathBuf>,
     /// Scheme, host and the path below which the contract's paths stand.
     #[serde(default)]
     pub base_url: Option<String>,
@@ -34,9 +37,31 @@ pub struct Profile {
     /// Where this deployment's rate limits differ from the contract: requests a window, by class.
     #[serde(default)]
     pub limits: IndexMap<String, u64>,
+    /// Headers that go with every request.
+    #[serde(default)]
+    pub headers: IndexMap<String, String>,
+    /// What may be touched; `own` if absent.
+    #[serde(default)]
+    pub safety: Option<Safety>,
+    /// Operations that are left out: `deleteAccount`, `tag:Billing`, `path:/admin/*`, `method:DELETE`, `effect:costly`.
+    #[serde(default)]
+    pub exclude: Vec<String>,
     /// How far a run may go.
     #[serde(default)]
     pub budget: Budget,
+}
+
+/// What a run may touch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Safety {
+    /// GET, HEAD and OPTIONS only; logins excepted.
+    Observe,
+    /// Writes on what the run has made itself or the profile names; destroys only what the run has made.
+    #[default]
+    Own,
+    /// Everything that the contract has.
+    Full,
 }
 
 /// Somebody the harness can act as.
@@ -61,6 +86,22 @@ pub struct Principal {
     /// principal's own name if absent.
     #[serde(default)]
     pub group: Option<String>,
+    /// The tenant that the principal belongs to. Principals of different tenants must not reach each other's resources;
+    /// where absent, nothing is concluded.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// The scopes that its credential has. Where absent, it is thought to have all that it needs.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
+    /// Headers that go with every request of the principal.
+    #[serde(default)]
+    pub headers: IndexMap<String, String>,
+    /// How the principal itself is made, before it logs in.
+    #[serde(default)]
+    pub register: Option<Register>,
+    /// How it makes credentials with a chosen set of scopes.
+    #[serde(default)]
+    pub mint: Option<Mint>,
     /// Values that belong to the principal, by the name of a parameter or body property: ids of an organization, a
     /// workspace, an agent that its key is bound to.
     #[serde(default)]
@@ -89,18 +130,77 @@ pub enum Purpose {
 }
 
 /// An operation that gives a credential.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Login {
     /// The operation's id in the contract.
     pub operation: String,
-    /// Its JSON body.
+    /// Its body, if it has one; written as the operation's media type says. `{run}` in a text is replaced by what is
+    /// different in every run.
+    #[serde(default)]
     pub body: Value,
-    /// JSON Pointer to the credential in the answer.
+    /// Its parameters, by name.
+    #[serde(default)]
+    pub parameters: IndexMap<String, Value>,
+    /// Where the credential stands in the answer: a JSON Pointer into the body, `header:NAME` or `cookie:NAME`.
     pub token: String,
-    /// JSON Pointer to the refresh token in the answer.
+    /// Where the refresh token stands in the answer, likewise.
     #[serde(default)]
     pub refresh: Option<String>,
+    /// Statuses by which the service says that a session has ended; the harness then makes sure, logs in again and repeats
+    /// the request. 401 if absent.
+    #[serde(default)]
+    pub renew_on: Option<Vec<u16>>,
+}
+
+/// An operation that makes a principal: its account.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Register {
+    /// The operation's id in the contract.
+    pub operation: String,
+    /// Its body. `{run}` in a text is replaced by what is different in every run, in the login's body too.
+    pub body: Value,
+    /// Who asks for it; nobody in particular if absent.
+    #[serde(rename = "as", default)]
+    pub by: Option<String>,
+}
+
+/// An operation that makes a credential with a chosen set of scopes.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Mint {
+    /// The operation's id in the contract; it is called as the principal.
+    pub operation: String,
+    /// Its body.
+    pub body: Value,
+    /// JSON Pointer into the body: where the set of scopes goes.
+    pub scopes: String,
+    /// How the set is written.
+    #[serde(default)]
+    pub written_as: ScopeForm,
+    /// Where the credential stands in the answer: a JSON Pointer into the body, or `header:NAME`.
+    pub token: String,
+    /// The security scheme of what is made; the principal's own if absent.
+    #[serde(default)]
+    pub scheme: Option<String>,
+    /// The scopes that can be asked for; all that the document names if absent.
+    #[serde(default)]
+    pub available: Option<Vec<String>>,
+    /// The operation that takes a credential back; what the document shows to remove the made thing if absent.
+    #[serde(default)]
+    pub revoke: Option<String>,
+}
+
+/// How a set of scopes is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScopeForm {
+    /// A list of texts.
+    #[default]
+    List,
+    /// One text, with spaces between (RFC 6749 section 3.3).
+    Text,
 }
 
 /// A credential that must be refused.
@@ -138,6 +238,15 @@ pub struct Budget {
     /// Milliseconds for one exchange; 30,000 if absent.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// Seconds in all; no limit if absent.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+    /// Resources that may be made in all; no limit if absent.
+    #[serde(default)]
+    pub objects: Option<u64>,
+    /// Milliseconds that an answer may take before `time.budget` says so; 10,000 if absent.
+    #[serde(default)]
+    pub answer_ms: Option<u64>,
     /// Seconds that the harness may wait for a rate window to end; 0 if absent.
     #[serde(default)]
     pub patience_s: Option<u64>,
@@ -202,6 +311,7 @@ impl Profile {
             .collect();
         let quotas: Vec<&str> =
             contract.vocabulary.iter().flat_map(|vocabulary| vocabulary.quotas.keys().map(String::as_str)).collect();
+        let names: Vec<&str> = self.principals.keys().map(String::as_str).collect();
         let mut known = |place: String, what: &str, name: &str, names: &[&str]| {
             if !names.contains(&name) {
                 let hint = nearest(name, names).map(|hint| format!("; did you mean `{hint}`?")).unwrap_or_default();
@@ -216,6 +326,21 @@ impl Profile {
             }
             if let Some(login) = &principal.login {
                 known(place("login.operation"), "operation", &login.operation, &operations);
+            }
+            if let Some(register) = &principal.register {
+                known(place("register.operation"), "operation", &register.operation, &operations);
+                if let Some(by) = &register.by {
+                    known(place("register.as"), "principal", by, &names);
+                }
+            }
+            if let Some(mint) = &principal.mint {
+                known(place("mint.operation"), "operation", &mint.operation, &operations);
+                if let Some(scheme) = &mint.scheme {
+                    known(place("mint.scheme"), "security scheme", scheme, &schemes);
+                }
+                if let Some(revoke) = &mint.revoke {
+                    known(place("mint.revoke"), "operation", revoke, &operations);
+                }
             }
             for operation in &principal.denied {
                 known(place("denied"), "operation", operation, &operations);
@@ -238,12 +363,22 @@ impl Profile {
                 ));
             }
             if let Some(login) = &principal.login
-                && (!login.token.starts_with('/')
-                    || login.refresh.as_ref().is_some_and(|pointer| !pointer.starts_with('/')))
+                && (!is_place(&login.token) || login.refresh.as_ref().is_some_and(|place| !is_place(place)))
             {
                 misfits.push(format!(
-                    "  principals.{name}.login: `token` and `refresh` are JSON Pointers such as /access"
+                    "  principals.{name}.login: `token` and `refresh` are JSON Pointers such as /access, `header:NAME` or \
+                     `cookie:NAME`"
                 ));
+            }
+            if let Some(mint) = &principal.mint {
+                if !is_place(&mint.token) {
+                    misfits.push(format!(
+                        "  principals.{name}.mint: `token` is a JSON Pointer such as /key, or `header:NAME`"
+                    ));
+                }
+                if !mint.scopes.starts_with('/') {
+                    misfits.push(format!("  principals.{name}.mint: `scopes` is a JSON Pointer such as /scopes"));
+                }
             }
         }
         if misfits.is_empty() { Ok(()) } else { Err(ProfileError::Misfit(misfits)) }
@@ -267,6 +402,24 @@ impl Principal {
             alternative.schemes.contains_key(&self.scheme)
                 && alternative.schemes.keys().all(|scheme| self.holds(scheme))
         })
+    }
+}
+
+/// A place in an answer: a JSON Pointer, `header:NAME` or `cookie:NAME`.
+fn is_place(text: &str) -> bool {
+    let named = |prefix: &str| text.strip_prefix(prefix).is_some_and(|name| !name.is_empty());
+    text.starts_with('/') || named("header:") || named("cookie:")
+}
+
+impl std::str::FromStr for Safety {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "observe" => Ok(Safety::Observe),
+            "own" => Ok(Safety::Own),
+            "full" => Ok(Safety::Full),
+            _ => Err(format!("`{text}` is not one of observe, own, full")),
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use trueline_spec::vocabulary::{Answer, RateClass};
 
 use crate::case::Part;
 use crate::clause::Clauses;
-use crate::data::Generator;
+use crate::collection::Collections;
+use crate::data::stream::opened;
+use crate::data::{Generator, wire};
 
 /// A contract made ready for work.
 pub struct Subject {
@@ -20,6 +22,8 @@ pub struct Subject {
     pub contract: Arc<Contract>,
     /// Its clauses.
     pub clauses: Clauses,
+    /// Its collections of resources.
+    pub collections: Collections,
     operations: Vec<OperationTools>,
     envelope: Option<Validator>,
     details: HashMap<String, Validator>,
@@ -30,11 +34,21 @@ pub struct Subject {
     pub problems: std::sync::Mutex<Vec<String>>,
 }
 
+/// What judges one item of a stream.
+pub struct ItemValidators {
+    /// The item's schema.
+    pub plain: Validator,
+    /// The same, where it says something of JSON inside of texts.
+    pub opened: Option<Validator>,
+}
+
 #[derive(Default)]
 struct OperationTools {
     /// Response × media type.
     responses: Vec<Vec<OnceLock<Option<Validator>>>>,
     headers: Vec<Vec<OnceLock<Option<Validator>>>>,
+    /// As `responses`, for the items of streams.
+    items: Vec<Vec<OnceLock<Option<ItemValidators>>>>,
     parameters: Vec<OnceLock<Option<Generator>>>,
     bodies: Vec<OnceLock<Option<Generator>>>,
     /// By response.
@@ -44,7 +58,8 @@ struct OperationTools {
 impl Subject {
     /// Makes a contract ready.
     pub fn new(contract: Arc<Contract>) -> Subject {
-        let clauses = Clauses::of(&contract);
+        let collections = Collections::of(&contract);
+        let clauses = Clauses::with(&contract, &collections);
         let problems = std::sync::Mutex::new(Vec::new());
         let compile = |schema: &Schema| match contract.validator(schema, Direction::Response) {
             Ok(validator) => Some(validator),
@@ -66,6 +81,7 @@ impl Subject {
             .map(|operation| OperationTools {
                 responses: operation.responses.iter().map(|response| cells(response.media.len())).collect(),
                 headers: operation.responses.iter().map(|response| cells(response.headers.len())).collect(),
+                items: operation.responses.iter().map(|response| cells(response.media.len())).collect(),
                 parameters: cells(operation.parameters.len()),
                 bodies: cells(operation.body.as_ref().map_or(0, |body| body.media.len())),
                 readable: cells(operation.responses.len()),
@@ -82,6 +98,7 @@ impl Subject {
             .collect();
         Subject {
             clauses,
+            collections,
             operations,
             envelope,
             details,
@@ -129,13 +146,45 @@ impl Subject {
             .as_ref()
     }
 
-    /// The generator of a request body; none if the media type has no schema or no value can be made.
+    /// The generator of a request body; none if no value can be made, or none can be written in the media type.
     pub fn body_generator(&self, operation: usize, media: usize) -> Option<&Generator> {
         self.operations[operation].bodies[media]
             .get_or_init(|| {
                 let documented = self.media(operation, media)?;
+                let schema = wire::request_schema(documented)?;
                 let examples = documented.examples.iter().map(|example| example.value.clone()).collect();
-                self.generator(documented.schema.as_ref()?, examples)
+                let generator = self.generator(&schema, examples)?;
+                // Objects in XML, and whatever else has no writer here.
+                let candidates = [generator.minimal(), generator.maximal()];
+                let written = candidates.iter().map(|value| wire::encode_body(documented, value));
+                match written.reduce(|one, other| if one.is_ok() { one } else { other })? {
+                    Ok(_) => Some(generator),
+                    Err(error) => {
+                        let place = self.contract.document.describe(&documented.at);
+                        lock(&self.problems).push(format!("{error} ({place})"));
+                        None
+                    }
+                }
+            })
+            .as_ref()
+    }
+
+    /// The media types of an operation's request body that bodies can be made in.
+    pub fn writable_media(&self, operation: usize) -> Vec<usize> {
+        let count = self.operation(operation).body.as_ref().map_or(0, |body| body.media.len());
+        (0..count).filter(|media| self.body_generator(operation, *media).is_some()).collect()
+    }
+
+    /// What judges the items of a stream: the item's own schema, and the same with the JSON inside of its texts opened.
+    pub fn item_validators(&self, operation: usize, response: usize, media: usize) -> Option<&ItemValidators> {
+        self.operations[operation].items[response][media]
+            .get_or_init(|| {
+                let documented = &self.operation(operation).responses[response].media[media];
+                let schema = documented.item_schema.as_ref()?;
+                let plain = self.compile(schema, Direction::Response)?;
+                let whole = self.contract.standalone(schema, Direction::Response);
+                let opened = opened(&whole).and_then(|schema| trueline_spec::schema::validator(&schema).ok());
+                Some(ItemValidators { plain, opened })
             })
             .as_ref()
     }
@@ -193,6 +242,11 @@ impl Subject {
             property_names(&self.contract.standalone(schema, Direction::Response), &plain, &mut names);
         }
         names.contains(name)
+    }
+
+    /// Names of the members that a caller can set by one operation and read back by another.
+    pub fn settable(&self, write: usize, read: usize) -> Vec<String> {
+        crate::collection::settable(&self.contract, write, read).into_iter().map(|(name, _)| name).collect()
     }
 
     /// The generator of a part of a request.
@@ -265,7 +319,20 @@ impl Subject {
 
     fn generator(&self, schema: &Schema, examples: Vec<Value>) -> Option<Generator> {
         match Generator::new(&self.contract.standalone(schema, Direction::Request)) {
-            Ok(generator) => Some(generator.with_seeds(examples)),
+            Ok(generator) => {
+                // Parts that no value ever has are said, so that nobody takes them for tried.
+                let dead = generator.problems().iter().map(|problem| {
+                    let at = self.contract.place_in(schema, &problem.pointer);
+                    format!("{}: never in a request: {}", self.contract.document.describe(&at), problem.reason)
+                });
+                let mut problems = lock(&self.problems);
+                for said in dead {
+                    if !problems.contains(&said) {
+                        problems.push(said);
+                    }
+                }
+                Some(generator.with_seeds(examples))
+            }
             Err(unsatisfiable) => {
                 let place = self.contract.document.describe(&schema.at);
                 lock(&self.problems).push(format!("{unsatisfiable} (schema at {place})"));

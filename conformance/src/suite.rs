@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use trueline_spec::Contract;
 
+use crate::deviation::Register;
 use crate::event::Event;
 use crate::plan::{Plan, PlanOptions};
 use crate::profile::{Profile, ProfileError};
@@ -13,18 +14,29 @@ use crate::run::{RunError, RunOptions, run};
 use crate::subject::Subject;
 use crate::target::Target;
 
-/// A contract, a profile and options, ready to be run against a target.
+/// A contract, a profile and options, ready to be run against a target: in a test of yours, for instance, in which the
+/// service is any tower service in the same process.
 ///
-/// ```no_run
-/// # async fn example(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
+/// ```
+/// # const DOCUMENT: &str = "openapi: 3.1.0
+/// # info: {title: Ping, version: '1'}
+/// # paths:
+/// #   /ping:
+/// #     get:
+/// #       operationId: ping
+/// #       responses: {'200': {description: Pong., content: {application/json: {schema: {type: string}}}}}
+/// # ";
 /// use trueline_conformance::{suite::Suite, target::InProcessTarget};
 /// use trueline_spec::Contract;
 ///
-/// let contract = Contract::load("openapi.yaml".as_ref())?;
-/// let report = Suite::new(contract).run(InProcessTarget::new(router)).await?;
-/// assert!(report.findings.is_empty(), "{report}");
-/// # Ok(())
-/// # }
+/// fn the_service_keeps_its_contract() -> Result<(), Box<dyn std::error::Error>> {
+///     let router = axum::Router::new().route("/ping", axum::routing::get(async || axum::Json("pong")));
+///     let contract = Contract::from_text("openapi.yaml", DOCUMENT)?; // or Contract::load("openapi.yaml".as_ref())?
+///     let report = Suite::new(contract).run_blocking(InProcessTarget::new(router))?;
+///     assert!(report.conforms(), "{report}");
+///     Ok(())
+/// }
+/// # the_service_keeps_its_contract().unwrap();
 /// ```
 #[derive(Clone)]
 pub struct Suite {
@@ -32,6 +44,7 @@ pub struct Suite {
     profile: Arc<Profile>,
     plan: PlanOptions,
     run: RunOptions,
+    accepted: Register,
 }
 
 /// Why a suite could not be run.
@@ -43,6 +56,9 @@ pub enum SuiteError {
     /// The run could not start.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// No runtime could be started.
+    #[error("cannot start a runtime: {0}")]
+    Runtime(#[from] std::io::Error),
 }
 
 impl Suite {
@@ -53,6 +69,7 @@ impl Suite {
             profile: Arc::default(),
             plan: PlanOptions::default(),
             run: RunOptions::default(),
+            accepted: Register::default(),
         }
     }
 
@@ -84,6 +101,13 @@ impl Suite {
         self
     }
 
+    /// Findings that the owner has accepted ([`Register::read`]).
+    #[must_use]
+    pub fn accepting(mut self, accepted: Register) -> Self {
+        self.accepted = accepted;
+        self
+    }
+
     /// The contract made ready.
     pub fn subject(&self) -> &Arc<Subject> {
         &self.subject
@@ -98,11 +122,12 @@ impl Suite {
         self.profile.check(&self.subject.contract)?;
         let mut options = self.plan.clone();
         options.virtual_clock |= target.has_virtual_clock();
+        options.wire |= target.has_wire();
         let plan = Plan::new(&self.subject, &self.profile, options);
         let (sender, mut events) = mpsc::channel(1024);
         let run = run(self.subject.clone(), self.profile.clone(), plan, Arc::new(target), self.run.clone(), sender);
         let collect = async {
-            let mut collector = Collector::new();
+            let mut collector = Collector::new().started_at(chrono::Utc::now()).accepting(self.accepted.clone());
             while let Some(event) = events.recv().await {
                 watch(&event);
                 collector.take(event);
@@ -117,5 +142,11 @@ impl Suite {
     /// Runs against a target and reports.
     pub async fn run(&self, target: impl Target + 'static) -> Result<Report, SuiteError> {
         self.run_watched(target, |_| {}).await
+    }
+
+    /// As [`Suite::run`], where nothing is asynchronous: a plain `#[test]`. It must not be called within a runtime.
+    pub fn run_blocking(&self, target: impl Target + 'static) -> Result<Report, SuiteError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(self.run(target))
     }
 }

@@ -35,6 +35,40 @@ paths:
         '400': { description: Refused. }
 "##;
 
+/// A login, a key, an id that no operation makes, and an operation that a client certificate opens.
+const SHOP: &str = r##"openapi: 3.0.3
+info: { title: "Shop \"North\"", version: 1.0.0 }
+paths:
+  /register:
+    post:
+      operationId: register
+      requestBody: { required: true, content: { application/json: { schema: { $ref: '#/components/schemas/Account' } } } }
+      responses: { '201': { description: In., content: { application/json: { schema: { $ref: '#/components/schemas/Session' } } } } }
+  /session:
+    post:
+      operationId: logIn
+      requestBody: { required: true, content: { application/json: { schema: { $ref: '#/components/schemas/Account' } } } }
+      responses: { '200': { description: In., content: { application/json: { schema: { $ref: '#/components/schemas/Session' } } } } }
+  /orders:
+    get: { operationId: listOrders, security: [{ token: [] }], responses: { '200': { description: All. } } }
+  /stores/{storeId}:
+    get:
+      operationId: readStore
+      security: [{ apiKey: [] }]
+      parameters: [{ name: storeId, in: path, required: true, schema: { type: string } }]
+      responses: { '200': { description: A store. } }
+  /vault:
+    get: { operationId: openVault, security: [{ certificate: [] }], responses: { '200': { description: Open. } } }
+components:
+  securitySchemes:
+    token: { type: http, scheme: bearer }
+    apiKey: { type: apiKey, in: header, name: X-Shop-Key }
+    certificate: { type: mutualTLS }
+  schemas:
+    Account: { type: object, required: [email, password], properties: { email: { type: string }, password: { type: string }, name: { type: string } } }
+    Session: { type: object, properties: { user: { type: object, properties: { id: { type: string } } }, tokens: { type: object, properties: { access_token: { type: string } } } } }
+"##;
+
 fn trueline(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trueline"))
         .args(args)
@@ -133,7 +167,19 @@ fn bad(line: &str, media_type: &str, body: &str) -> (u16, &'static str) {
 #[test]
 fn every_help_reads_well() {
     let folder = folder();
-    for command in ["", "check", "plan", "explain", "replay", "profile-schema"] {
+    for command in [
+        "",
+        "check",
+        "plan",
+        "explain",
+        "replay",
+        "init",
+        "accept",
+        "report",
+        "merge",
+        "profile-schema",
+        "report-schema",
+    ] {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let output = trueline(folder.path(), &args);
         assert_eq!(output.status.code(), Some(0), "{command}");
@@ -156,7 +202,7 @@ fn every_mistake_has_a_clear_message() {
     write("broken.yaml", "openapi: 3.0.3\ninfo: { title: [\n");
     write("report.json", "{\"format\": 2}");
     let url = "http://127.0.0.1:1";
-    let mistakes: [&[&str]; 18] = [
+    let mistakes: &[&[&str]] = &[
         &["check"],
         &["check", "--spec", "notes.yaml"],
         &["check", "--spec", "notes.yaml", "--url", "localhost:8080"],
@@ -175,9 +221,18 @@ fn every_mistake_has_a_clear_message() {
         &["plan", "--spec", "notes.yaml", "--case", "examples/createNote/bodi"],
         &["explain", "response.scheme"],
         &["replay", "F0123456789", "--report", "report.json"],
+        &["check", "--spec", "notes.yaml", "--url", url, "--shard", "3/2"],
+        &["check", "--spec", "notes.yaml", "--url", url, "--deviations", "typo.toml"],
+        &["accept", "F0123456789", "--reason", " ", "--until", "2999-12-31"],
+        &["accept", "F0123456789", "--reason", "r", "--until", "2020-01-01"],
+        &["accept", "F0123456789", "--reason", "r", "--until", "tomorrow"],
+        &["report", "--events", "absent.ndjson"],
+        &["report", "--events", "notes.yaml"],
+        &["merge", "report.json"],
+        &["init", "--spec", "notes.yaml", "--out", "typo.toml"],
     ];
     let mut page = String::new();
-    for args in mistakes {
+    for &args in mistakes {
         let output = trueline(folder.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
         assert_eq!(out(&output), "", "{args:?}");
@@ -200,6 +255,143 @@ fn nobody_there_is_exit_3() {
     let output = trueline(folder.path(), &["check", "--spec", "notes.yaml", "--url", &url]);
     assert_eq!(output.status.code(), Some(3), "{}", err(&output));
     assert!(err(&output).contains(&format!("error: {url} cannot be reached: ")), "{}", err(&output));
+}
+
+#[test]
+fn a_run_that_did_not_start_leaves_no_report_of_an_earlier_one() {
+    let folder = folder();
+    let verdict = || {
+        let json = std::fs::read(folder.path().join("trueline-report/report.json")).expect("it reads");
+        serde_json::from_slice::<serde_json::Value>(&json).expect("it is JSON")["verdict"].clone()
+    };
+    let url = serve(good);
+    let args = ["check", "--spec", "notes.yaml", "--phases", "examples", "--url"];
+    assert_eq!(trueline(folder.path(), &[&args[..], &[&url]].concat()).status.code(), Some(0));
+    assert_eq!(verdict(), "conforms");
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let gone = format!("http://127.0.0.1:{port}");
+    let output = trueline(folder.path(), &[&args[..], &[&gone, "--junit", "junit.xml", "--events", "events"]].concat());
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    assert_eq!(verdict(), "unreachable");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("it reads");
+    assert!(read("trueline-report/report.html").contains("<h1>Did not run</h1>"));
+    assert!(read("junit.xml").contains("<error message=\"http://127.0.0.1:"), "{}", read("junit.xml"));
+    let again = trueline(folder.path(), &["report", "--events", "events"]);
+    assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    assert!(out(&again).trim_end().ends_with("(exit 3: deployment unreachable or credential dead)"), "{}", out(&again));
+}
+
+#[test]
+fn an_accepted_finding_passes_until_it_is_mended() {
+    let folder = folder();
+    let check = |url: &str| {
+        trueline(folder.path(), &["check", "--spec", "notes.yaml", "--url", url, "--phases", "examples", "-q"])
+    };
+    let url = serve(bad);
+    let output = check(&url);
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    let text = out(&output);
+    let id = text.split("trueline replay ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an id");
+    let accept = ["accept", id, "--reason", "a list in an object; gone with version 2", "--until", "2999-12-31"];
+    let accepted = trueline(folder.path(), &accept);
+    assert_eq!(accepted.status.code(), Some(0), "{}", err(&accepted));
+    assert!(
+        out(&accepted)
+            .ends_with("accepted until 2999-12-31 in trueline-deviations.toml; `trueline check` goes by it\n")
+    );
+    let twice = trueline(folder.path(), &accept);
+    assert_eq!(twice.status.code(), Some(2), "{}", err(&twice));
+    assert!(err(&twice).contains(&format!("has accepted {id} already, until 2999-12-31")), "{}", err(&twice));
+
+    let output = check(&url);
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", out(&output), err(&output));
+    assert!(out(&output).contains("no finding (1 accepted)"), "{}", out(&output));
+
+    let output = check(&serve(good));
+    assert_eq!(output.status.code(), Some(1), "{}\n{}", out(&output), err(&output));
+    assert!(out(&output).contains("DOES NOT CONFORM  1 stale deviation"), "{}", out(&output));
+
+    // A run that sends other cases cannot know.
+    let other = ["check", "--spec", "notes.yaml", "--url", &serve(good), "--phases", "boundary", "-q"];
+    let output = trueline(folder.path(), &other);
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", out(&output), err(&output));
+}
+
+#[test]
+fn shards_are_merged_into_the_report_of_the_whole_run() {
+    let folder = folder();
+    let url = serve(bad);
+    let args = ["check", "--spec", "notes.yaml", "--url", &url, "-q", "--phases", "examples,boundary,access"];
+    let whole = trueline(folder.path(), &[&args[..], &["--report-dir", "whole"]].concat());
+    assert_eq!(whole.status.code(), Some(1), "{}", err(&whole));
+    for shard in ["1", "2"] {
+        let one = trueline(
+            folder.path(),
+            &[&args[..], &["--shard", &format!("{shard}/2"), "--report-dir", &format!("shard-{shard}")]].concat(),
+        );
+        assert!(matches!(one.status.code(), Some(0 | 1)), "{}", err(&one));
+    }
+    let merge = ["merge", "shard-1/report.json", "shard-2/report.json", "--junit", "junit.xml"];
+    let merged = trueline(folder.path(), &merge);
+    assert_eq!(merged.status.code(), Some(1), "{}", err(&merged));
+    let read = |name: &str| {
+        let json = std::fs::read(folder.path().join(name)).expect("it reads");
+        serde_json::from_slice::<serde_json::Value>(&json).expect("it is JSON")
+    };
+    let (whole, merged) = (read("whole/report.json"), read("trueline-report/report.json"));
+    for pointer in ["/verdict", "/run/plan", "/run/cases", "/totals/planned", "/ledger", "/findings/0/id"] {
+        assert!(whole.pointer(pointer).is_some_and(|value| Some(value) == merged.pointer(pointer)), "{pointer}");
+    }
+    assert!(folder.path().join("junit.xml").is_file() && folder.path().join("trueline-report/report.html").is_file());
+    let half = trueline(folder.path(), &["merge", "shard-2/report.json"]);
+    assert_eq!(half.status.code(), Some(2));
+    assert_eq!(err(&half), "error: these shards are missing: 1/2\n");
+}
+
+#[test]
+fn a_first_profile_is_drafted_from_the_document() {
+    let folder = folder();
+    std::fs::write(folder.path().join("shop.yaml"), SHOP).expect("it is written");
+    let args = ["init", "--spec", "shop.yaml", "--url", "http://localhost:8080"];
+    let output = trueline(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let written = std::fs::read_to_string(folder.path().join("trueline.toml")).expect("it reads");
+    insta::assert_snapshot!(
+        "init",
+        format!("$ trueline {}\n{}\n--- trueline.toml\n{written}", args.join(" "), out(&output))
+    );
+    let plan = trueline(folder.path(), &["plan", "--profile", "trueline.toml"]);
+    assert_eq!(plan.status.code(), Some(0), "{}", err(&plan));
+    // What is there is not written over unless somebody says so, and the draft may stand elsewhere.
+    assert_eq!(trueline(folder.path(), &args).status.code(), Some(2));
+    assert_eq!(trueline(folder.path(), &[&args[..], &["--force"]].concat()).status.code(), Some(0));
+    let elsewhere = trueline(folder.path(), &[&args[..], &["--out", "profiles/shop.toml"]].concat());
+    assert_eq!(elsewhere.status.code(), Some(0), "{}", err(&elsewhere));
+    let plan = trueline(folder.path(), &["plan", "--profile", "profiles/shop.toml"]);
+    assert_eq!(plan.status.code(), Some(0), "{}", err(&plan));
+}
+
+#[test]
+fn every_format_is_made_again_from_the_events() {
+    let folder = folder();
+    let url = serve(bad);
+    let check = ["check", "--spec", "notes.yaml", "--url", &url, "--phases", "examples", "-q", "--events", "events"];
+    let first = ["--html", "1.html", "--sarif", "1.sarif", "--har", "1.har", "--junit", "1.xml", "--json", "1.json"];
+    let output = trueline(folder.path(), &[&check[..], &first].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    let again = ["--html", "2.html", "--sarif", "2.sarif", "--har", "2.har", "--junit", "2.xml", "--json", "2.json"];
+    let output = trueline(folder.path(), &[&["report", "--events", "events", "-q"][..], &again].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    for format in ["html", "sarif", "har", "xml", "json"] {
+        let read =
+            |number| std::fs::read_to_string(folder.path().join(format!("{number}.{format}"))).expect("it reads");
+        // quick-junit gives each report an id of its own; everything else is the same byte for byte.
+        let plain = |text: String| match text.split_once(" uuid=\"") {
+            Some((before, after)) => format!("{before}{}", after.split_once('"').map_or("", |(_, rest)| rest)),
+            None => text,
+        };
+        assert_eq!(plain(read(1)), plain(read(2)), "{format}");
+    }
 }
 
 #[test]

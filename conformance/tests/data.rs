@@ -858,7 +858,7 @@ fn parameter(place: ParameterPlace, style: Style, explode: bool, schema: &Value)
         required: place == ParameterPlace::Path,
         encoding: ParameterEncoding::Style { style, explode },
         allow_reserved: false,
-        schema: Schema { value: schema.clone().into(), at: location() },
+        schema: Schema { value: schema.clone().into(), at: location(), origins: None },
         description: None,
         examples: Vec::new(),
         deprecated: false,
@@ -1194,7 +1194,7 @@ fn media(media_type: &str, schema: Value, part_types: &[(&str, &[&str])]) -> Med
         .collect();
     Media {
         media_type: media_type.into(),
-        schema: Some(Schema { value: schema.into(), at: location() }),
+        schema: Some(Schema { value: schema.into(), at: location(), origins: None }),
         examples: Vec::new(),
         part_types,
         part_styles: IndexMap::new(),

@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use trueline_conformance::case::Phase;
-use trueline_conformance::event::Event;
+use trueline_conformance::event::{Event, Shard};
+use trueline_conformance::plan::PlanOptions;
 use trueline_conformance::profile::Profile;
 use trueline_conformance::report::Report;
 use trueline_conformance::run::RunOptions;
@@ -266,4 +267,42 @@ async fn the_same_seed_sends_the_same_cases_with_one_worker_and_with_eight() {
     assert!(runs[0].len() > 100);
     assert!(runs[0].iter().any(|(phase, ..)| *phase == Phase::Random as u8));
     assert_eq!(runs[0], runs[1]);
+}
+
+#[tokio::test]
+async fn shards_send_every_case_once_and_add_up_to_the_whole() {
+    let run = async |shard: Option<Shard>| {
+        let mut cases = Vec::new();
+        let plan = PlanOptions { seed: 3, random_cases: 10, shard, ..PlanOptions::default() };
+        let suite = suite().plan(plan);
+        let report = suite
+            .run_watched(InProcessTarget::new(service(Fault::ServerError)), |event| {
+                if let Event::CaseFinished { id, .. } | Event::CaseSkipped { id, .. } = event {
+                    cases.push(id.clone());
+                }
+            })
+            .await
+            .unwrap();
+        (report, cases)
+    };
+    let (whole, mut all) = run(None).await;
+    let mut parts = Vec::new();
+    let mut together = Vec::new();
+    for index in 1..=3 {
+        let (report, cases) = run(Some(Shard { index, of: 3 })).await;
+        assert!(!cases.is_empty());
+        together.extend(cases);
+        parts.push((format!("shard {index}"), report));
+    }
+    all.sort();
+    together.sort();
+    assert_eq!(together, all);
+    let merged = trueline_conformance::report::merge(parts).unwrap();
+    let states = |report: &Report| -> Vec<_> {
+        report.ledger.iter().map(|entry| (entry.clause.clone(), entry.state, entry.reason.clone())).collect()
+    };
+    assert_eq!(states(&merged), states(&whole));
+    let ids = |report: &Report| report.findings.iter().map(|finding| finding.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&merged), ids(&whole));
+    assert_eq!(merged.verdict, whole.verdict);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use crate::document::{Document, Location};
+use crate::document::{Document, Location, Sources};
 use crate::problem::{Problem, Problems};
 use crate::vocabulary::{
     Answer, CheckStep, ContractVocabulary, Credential, Effect, ErrorCode, ErrorEnvelope, Provenance, Quota, RateClass,
@@ -57,6 +57,8 @@ pub struct Tag {
     pub name: String,
     /// As written.
     pub description: Option<String>,
+    /// The tag that this one belongs to (3.2).
+    pub parent: Option<String>,
 }
 
 /// One method on one path.
@@ -87,7 +89,7 @@ pub struct Operation {
     /// Alternatives of which one suffices; each lists schemes that are needed together. Empty: no credential is
     /// needed. An empty alternative: anonymous callers are welcome too.
     pub security: Vec<SecurityRequirement>,
-    /// All are needed (`x-required-scopes`).
+    /// All are needed: `x-required-scopes`, else the scopes and roles that every alternative of `security` with any asks for.
     pub required_scopes: Vec<String>,
     /// Names of rate classes.
     pub rate_limits: Vec<String>,
@@ -177,7 +179,8 @@ pub enum ParameterEncoding {
     Content(String),
 }
 
-/// Parameter styles (OpenAPI 3.x, "Style Values"); the last three are Swagger 2.0's `collectionFormat`s without a successor.
+/// Parameter styles (OpenAPI 3.x, "Style Values"). The delimited ones may stand in paths and headers too, from Swagger 2.0's
+/// `collectionFormat`; tabs are only there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Style {
@@ -384,6 +387,9 @@ pub struct Schema {
     pub value: Arc<Value>,
     /// Where it stands.
     pub at: Location,
+    /// Where parts of it stand that stand elsewhere, by pointer into the value: a form that Swagger 2.0 spells as single
+    /// parameters is one schema here. The longest prefix counts.
+    pub origins: Option<Arc<[(String, Location)]>>,
 }
 
 /// Which way a body travels: `readOnly` properties are the server's, `writeOnly` ones the client's.
@@ -430,6 +436,11 @@ impl Contract {
         crate::read::contract(Document::open(path)?)
     }
 
+    /// Reads a contract from a file, a folder or a URL, with overlays applied.
+    pub fn gather(sources: Sources<'_>) -> Result<Contract, Problems> {
+        crate::read::contract(Document::gather(sources)?)
+    }
+
     /// Reads a contract from one document in memory; `name` stands in messages.
     pub fn from_text(name: &str, text: &str) -> Result<Contract, Problems> {
         crate::read::contract(Document::from_text(name, text)?)
@@ -450,6 +461,28 @@ impl Contract {
             }
         }
         current
+    }
+
+    /// Where a pointer into a standalone schema (see [`Contract::standalone`]) stands in the document.
+    pub fn place_in(&self, schema: &Schema, pointer: &str) -> Location {
+        let below =
+            |at: &Location, rest: &str| Location { file: at.file, pointer: format!("{}{rest}", at.pointer).into() };
+        if let Some(rest) = pointer.strip_prefix("/$defs/") {
+            let (name, rest) = rest.find('/').map_or((rest, ""), |end| rest.split_at(end));
+            let name = name.replace("~1", "/").replace("~0", "~");
+            if let Some(named) = self.schemas.get(&name) {
+                return below(&named.at, rest);
+            }
+        }
+        let origins = schema.origins.as_deref().unwrap_or_default().iter();
+        let moved = origins.filter_map(|(prefix, at)| {
+            let rest = pointer.strip_prefix(prefix.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((prefix.len(), at, rest))
+        });
+        match moved.max_by_key(|(length, ..)| *length) {
+            Some((_, at, rest)) => below(at, rest),
+            None => below(&schema.at, pointer),
+        }
     }
 
     /// A schema that stands on its own: `schema` with the `$defs` it reaches, seen in one direction.
@@ -499,6 +532,31 @@ impl Operation {
     /// Whether a credential is needed: no alternative lets an anonymous caller in.
     pub fn is_secured(&self) -> bool {
         !self.security.is_empty() && self.security.iter().all(|alternative| !alternative.schemes.is_empty())
+    }
+
+    /// The scopes or roles that a credential of `scheme` needs: sets, of which one has to be granted whole. None if the
+    /// operation does not take that scheme; an empty set if any credential of it will do. Other schemes that an alternative
+    /// asks for besides are not looked at.
+    pub fn scope_sets(&self, scheme: &str) -> Vec<Vec<&str>> {
+        let with = self.security.iter().filter_map(|alternative| alternative.schemes.get(scheme));
+        let mut sets: Vec<Vec<&str>> = Vec::new();
+        for scopes in with {
+            let mut set: Vec<&str> = scopes.iter().map(String::as_str).collect();
+            if set.is_empty() && !self.scopes_are_standard() {
+                set = self.required_scopes.iter().map(String::as_str).collect();
+            }
+            set.sort_unstable();
+            set.dedup();
+            if !sets.contains(&set) {
+                sets.push(set);
+            }
+        }
+        sets
+    }
+
+    /// Whether [`Operation::required_scopes`] comes from `security` and not from `x-required-scopes`.
+    fn scopes_are_standard(&self) -> bool {
+        self.security.iter().flat_map(|alternative| alternative.schemes.values()).any(|scopes| !scopes.is_empty())
     }
 
     /// The parameter with this name and place.

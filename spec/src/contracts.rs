@@ -44,6 +44,6 @@ impl Contract {
         let read = |file: &str| FOLDER.get_file(Path::new(name).join(file)).map(|file| file.contents().to_vec());
         // The path in the repository: an installed binary has no other, and a reader finds the line there.
         let shown = Path::new("spec/contracts").join(name).join(ENTRY);
-        crate::read::contract(Document::read(ENTRY, &shown, Source::Memory(&read))?)
+        crate::read::contract(Document::read(ENTRY, &shown, Source::Memory(&read), Vec::new())?)
     }
 }

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -47,7 +48,7 @@ pub struct SourceFile {
     pub value: Value,
     /// Relative to the entry's folder, with `/`; how the files know each other.
     name: String,
-    tree: Tree,
+    pub(crate) tree: Tree,
     /// Where the text stops being a document, if it does.
     broken: Option<Mark>,
 }
@@ -55,10 +56,29 @@ pub struct SourceFile {
 /// The files of a contract; the first is the entry.
 #[derive(Debug, Default)]
 pub struct Document {
-    /// The first is the entry document.
+    /// The first is the entry document, changed by the overlays if there are any; then come the overlays, then the files
+    /// that it refers to.
     pub files: Vec<SourceFile>,
     /// By name: why a file that something refers to could not be read.
     missing: HashMap<String, Box<Problem>>,
+    /// URLs that mean files of this document: an exact URL or a prefix that ends in `/`, and the name it stands for.
+    known_as: Vec<(String, String)>,
+    /// What overlays left to be said.
+    pub(crate) notes: Vec<Problem>,
+}
+
+/// Gets what a URL names. It is asked once for each URL; time, size and who may be asked are its own affair.
+pub type Fetch<'f> = dyn Fn(&str) -> Result<Vec<u8>, String> + 'f;
+
+/// What a contract is read from.
+#[derive(Clone, Copy, Default)]
+pub struct Sources<'s> {
+    /// A file, a folder or an `http(s)` URL; without one, what the first overlay extends.
+    pub document: Option<&'s Path>,
+    /// OpenAPI Overlays (files or URLs), applied in this order.
+    pub overlays: &'s [PathBuf],
+    /// How URLs are read; without it they are refused.
+    pub fetch: Option<&'s Fetch<'s>>,
 }
 
 /// Where the files of a document come from.
@@ -67,6 +87,15 @@ pub(crate) enum Source<'s> {
     Folder(PathBuf),
     /// Files in memory, by name.
     Memory(&'s dyn Fn(&str) -> Option<Vec<u8>>),
+    /// A server; nothing of another one is read. Names are paths without their first slash.
+    Url { origin: String, entry: (String, String), fetch: &'s Fetch<'s> },
+}
+
+/// A path that is a URL.
+pub fn as_url(path: &Path) -> Option<&str> {
+    let text = path.to_str()?;
+    let (scheme, rest) = text.split_once("://")?;
+    (matches!(scheme, "http" | "https") && !rest.is_empty()).then_some(text)
 }
 
 impl Location {
@@ -109,75 +138,129 @@ fn tokens(pointer: &str) -> impl Iterator<Item = Cow<'_, str>> {
 }
 
 impl Document {
-    /// Reads a document: a file, or a folder with an `openapi.yaml`, `openapi.yml` or `openapi.json` in it; and every
-    /// file that it refers to.
+    /// Reads a document: a file, or a folder with one; and every file that it refers to.
     pub fn open(path: &Path) -> Result<Arc<Document>, Problems> {
-        let fail = |title: String, help: Option<&str>| {
-            let problem = Problem::new(title).maybe_help(help.map(str::to_owned));
-            Problems::new(Arc::default(), vec![problem])
+        Document::gather(Sources { document: Some(path), ..Sources::default() })
+    }
+
+    /// Reads a document from wherever it is, with its overlays applied.
+    pub fn gather(sources: Sources<'_>) -> Result<Arc<Document>, Problems> {
+        let overlays = sources
+            .overlays
+            .iter()
+            .map(|path| Ok((path.clone(), outside(path, sources.fetch)?)))
+            .collect::<Result<Vec<_>, String>>()
+            .map_err(|title| refused(Problem::new(title)))?;
+        let extended;
+        let path = match (sources.document, overlays.first()) {
+            (Some(path), _) => path,
+            (None, Some((path, bytes))) => {
+                extended = extends(path, bytes)?;
+                extended.as_path()
+            }
+            (None, None) => return Err(refused(Problem::new("no document was named"))),
         };
-        let mut entry = path.to_path_buf();
-        if path.is_dir() {
-            const NAMES: [&str; 3] = ["openapi.yaml", "openapi.yml", "openapi.json"];
-            entry = match NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file()) {
-                Some(file) => file,
-                None => {
-                    let title = format!("the folder `{}` has no document", path.display());
-                    return Err(fail(title, Some("name the file, or call it openapi.yaml or openapi.json")));
-                }
+        if let Some(url) = as_url(path) {
+            let Some(fetch) = sources.fetch else {
+                return Err(refused(Problem::new(format!("`{url}` is a URL, and URLs are not read here"))));
             };
+            let (origin, name) = split_url(url);
+            let entry = (name.clone(), url.to_owned());
+            return Document::read(&name, path, Source::Url { origin, entry, fetch }, overlays);
         }
+        let entry = if path.is_dir() { entry_of(path)? } else { path.to_path_buf() };
         let folder = match entry.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
             _ => PathBuf::from("."),
         };
         let Some(name) = entry.file_name().map(|name| name.to_string_lossy().into_owned()) else {
-            return Err(fail(format!("`{}` is not a file", path.display()), None));
+            return Err(refused(Problem::new(format!("`{}` is not a file", path.display()))));
         };
         let root = match folder.canonicalize() {
             Ok(root) => root,
-            Err(error) => return Err(fail(format!("`{}` cannot be read: {error}", entry.display()), None)),
+            Err(error) => {
+                return Err(refused(Problem::new(format!("`{}` cannot be read: {error}", entry.display()))));
+            }
         };
-        Document::read(&name, &entry, Source::Folder(root))
+        Document::read(&name, &entry, Source::Folder(root), overlays)
     }
 
     /// A document of one file in memory; `name` stands in messages.
     pub fn from_text(name: &str, text: &str) -> Result<Arc<Document>, Problems> {
         let source = |wanted: &str| (wanted == name).then(|| text.as_bytes().to_vec());
-        Document::read(name, Path::new(name), Source::Memory(&source))
+        Document::read(name, Path::new(name), Source::Memory(&source), Vec::new())
     }
 
-    /// Reads the entry and, breadth first, what it refers to.
-    pub(crate) fn read(entry: &str, shown: &Path, source: Source<'_>) -> Result<Arc<Document>, Problems> {
+    /// Reads the entry, applies the overlays, and reads breadth first what it refers to.
+    pub(crate) fn read(
+        entry: &str,
+        shown: &Path,
+        source: Source<'_>,
+        overlays: Vec<(PathBuf, Vec<u8>)>,
+    ) -> Result<Arc<Document>, Problems> {
         let mut document = Document::default();
+        if let Source::Url { origin, .. } = &source {
+            document.known_as.push((format!("{origin}/"), String::new()));
+        }
         if let Err(problem) = document.add(entry, shown, &source) {
             return Err(Problems::new(Arc::new(document), vec![*problem]));
         }
-        let folder = shown.parent().unwrap_or(Path::new("")).to_path_buf();
+        let count = overlays.len();
+        for (index, (path, bytes)) in overlays.into_iter().enumerate() {
+            // No reference can name it: what it adds stands in the entry.
+            let applied = match document.parse(&format!("\0overlay {index}"), &path, bytes) {
+                Ok(()) => crate::overlay::apply(&mut document, index as u32 + 1),
+                Err(problem) => Err(vec![*problem]),
+            };
+            if let Err(problems) = applied {
+                return Err(Problems::new(Arc::new(document), problems));
+            }
+        }
+        document.name_itself();
         let mut next = 0;
         while let Some(file) = document.files.get(next) {
             let mut wanted = Vec::new();
             references(&file.value, &mut wanted);
             let base = file.name.clone();
-            let names: Vec<String> = wanted.into_iter().filter_map(|text| beside(&base, text).ok().flatten()).collect();
+            let names: Vec<String> =
+                wanted.into_iter().filter_map(|text| document.beside(&base, text).ok().flatten()).collect();
             for name in names {
                 let known = document.missing.contains_key(&name) || document.files.iter().any(|file| file.name == name);
                 if known || document.files.len() >= MAX_FILES {
                     continue;
                 }
                 // Something that looks like a reference may be part of an example; only who follows it may complain.
-                if let Err(problem) = document.add(&name, &folder.join(&name), &source) {
+                if let Err(problem) = document.add(&name, &source.shown(&name, shown), &source) {
                     document.missing.insert(name, problem);
                 }
             }
-            next += 1;
+            next += if next == 0 { 1 + count } else { 1 };
         }
         Ok(Arc::new(document))
+    }
+
+    /// `$self` of OpenAPI 3.2: the URI that the entry is known by, which references may use.
+    fn name_itself(&mut self) {
+        let Some(entry) = self.files.first() else { return };
+        let Some(own) = entry.value.get("$self").and_then(Value::as_str).filter(|own| own.contains("://")) else {
+            return;
+        };
+        let own = own.split('#').next().unwrap_or_default().to_owned();
+        let folder = own.rfind('/').map(|end| own[..=end].to_owned()).unwrap_or_default();
+        let name = entry.name.clone();
+        self.known_as.push((own, name));
+        if !folder.ends_with("://") {
+            self.known_as.push((folder, String::new()));
+        }
     }
 
     /// Reads one file. A file that is no document becomes part of it all the same, so that the message can show the line.
     fn add(&mut self, name: &str, shown: &Path, source: &Source<'_>) -> Result<(), Box<Problem>> {
         let bytes = source.read(name).map_err(|title| Box::new(Problem::new(title)))?;
+        self.parse(name, shown, bytes)
+    }
+
+    fn parse(&mut self, name: &str, shown: &Path, bytes: Vec<u8>) -> Result<(), Box<Problem>> {
         let index = self.files.len() as u32;
         let (text, bad) = match decode(bytes) {
             Ok(text) => (text, None),
@@ -218,14 +301,19 @@ impl Document {
     /// Where a location stands: of the key of an object's member, or of an array's item. If nothing stands there, the
     /// position of the deepest part of the way that exists.
     pub fn position(&self, location: &Location) -> Position {
-        let mark = self.mark(location);
-        Position { line: mark.line, column: mark.column }
+        self.locate(location).1
+    }
+
+    /// As [`Document::position`], with the file: what an overlay added stands in the overlay.
+    pub fn locate(&self, location: &Location) -> (u32, Position) {
+        let (file, mark) = self.mark(location);
+        (file, Position { line: mark.line, column: mark.column })
     }
 
     /// `path:line:column`.
     pub fn describe(&self, location: &Location) -> String {
-        let position = self.position(location);
-        let path = self.files.get(location.file as usize).map(|file| file.path.display().to_string());
+        let (file, position) = self.locate(location);
+        let path = self.files.get(file as usize).map(|file| file.path.display().to_string());
         format!("{}:{}:{}", path.unwrap_or_default(), position.line, position.column)
     }
 
@@ -238,8 +326,8 @@ impl Document {
     /// The scalar at a location as its author wrote it: `1.10` is a number to YAML and a version to people.
     pub(crate) fn written(&self, location: &Location) -> Option<&str> {
         let file = self.files.get(location.file as usize)?;
-        let (_, mark) = file.tree.find(&file.value, location.tokens());
-        let line = self.line(location.file, mark.line);
+        let (_, mark, stands_in) = file.tree.find(&file.value, location.tokens());
+        let line = self.line(stands_in.unwrap_or(location.file), mark.line);
         let mut offsets =
             line.char_indices().map(|(offset, _)| offset).chain([line.len()]).skip(mark.column as usize - 1);
         let start = offsets.next()?;
@@ -247,19 +335,22 @@ impl Document {
         line.get(start..end)
     }
 
-    pub(crate) fn mark(&self, location: &Location) -> Mark {
-        let Some(file) = self.files.get(location.file as usize) else { return Mark { line: 1, column: 1, length: 0 } };
+    pub(crate) fn mark(&self, location: &Location) -> (u32, Mark) {
+        let Some(file) = self.files.get(location.file as usize) else {
+            return (location.file, Mark { line: 1, column: 1, length: 0 });
+        };
         if let Some(mark) = file.broken {
-            return mark;
+            return (location.file, mark);
         }
-        let (key, _) = file.tree.find(&file.value, location.tokens());
-        Mark { line: key.line.max(1), column: key.column.max(1), length: key.length }
+        let (key, _, stands_in) = file.tree.find(&file.value, location.tokens());
+        let mark = Mark { line: key.line.max(1), column: key.column.max(1), length: key.length };
+        (stands_in.unwrap_or(location.file), mark)
     }
 
     /// One hop of a `$ref` that stands in `file`: the place it names. Whether something stands there is another question.
     pub(crate) fn refer(&self, file: u32, reference: &str) -> Result<Location, Box<Problem>> {
         let base = self.files.get(file as usize).map_or("", |file| file.name.as_str());
-        let target = match beside(base, reference) {
+        let target = match self.beside(base, reference) {
             Ok(None) => file,
             Ok(Some(name)) => {
                 if let Some(problem) = self.missing.get(&name) {
@@ -342,8 +433,24 @@ impl Document {
 }
 
 impl Source<'_> {
+    /// How a file that the entry refers to is called in messages.
+    fn shown(&self, name: &str, entry: &Path) -> PathBuf {
+        match self {
+            Source::Url { origin, .. } => PathBuf::from(format!("{origin}/{name}")),
+            _ => entry.parent().unwrap_or(Path::new("")).join(name),
+        }
+    }
+
     fn read(&self, name: &str) -> Result<Vec<u8>, String> {
         match self {
+            Source::Url { origin, entry, fetch } => {
+                let url = if entry.0 == name {
+                    entry.1.clone()
+                } else {
+                    format!("{origin}/{}", utf8_percent_encode(name, URL_PATH))
+                };
+                fetched(&url, *fetch)
+            }
             Source::Memory(files) => {
                 files(name).ok_or_else(|| format!("there is no file `{name}`: this document was given as text"))
             }
@@ -365,6 +472,150 @@ impl Source<'_> {
             }
         }
     }
+}
+
+/// A problem before there is a document.
+fn refused(problem: Problem) -> Problems {
+    Problems::new(Arc::default(), vec![problem])
+}
+
+/// The document in a folder: the one that is called as usual, or the only one.
+fn entry_of(folder: &Path) -> Result<PathBuf, Problems> {
+    const NAMES: [&str; 6] =
+        ["openapi.yaml", "openapi.yml", "openapi.json", "swagger.yaml", "swagger.yml", "swagger.json"];
+    if let Some(file) = NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file()) {
+        return Ok(file);
+    }
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file() && says_what_it_is(path))
+        .collect();
+    found.sort();
+    let shown = folder.display();
+    match <[PathBuf; 1]>::try_from(found) {
+        Ok([only]) => Ok(only),
+        Err(found) if found.is_empty() => {
+            let problem = Problem::new(format!("the folder `{shown}` has no document"));
+            Err(refused(problem.help("name the file, or call it openapi.yaml or openapi.json")))
+        }
+        Err(found) => {
+            let names: Vec<_> = found.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+            let problem = Problem::new(format!("the folder `{shown}` has several documents"));
+            Err(refused(problem.found(names.join(", ")).help("name the file that is meant")))
+        }
+    }
+}
+
+/// Whether the top of a file has the key of an OpenAPI document.
+fn says_what_it_is(path: &Path) -> bool {
+    let named = ["yaml", "yml", "json"].iter().any(|known| path.extension().is_some_and(|own| own == *known));
+    let mut start = Vec::new();
+    // A document says what it is at its very top, but for comments.
+    let read = std::fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut start));
+    let start = String::from_utf8_lossy(&start);
+    let says = |line: &str| {
+        let line = line.trim_start_matches(['{', ' ', '\t']);
+        ["openapi", "swagger"].iter().any(|key| {
+            let key = line.strip_prefix(key).or_else(|| line.strip_prefix(&format!("\"{key}\"")));
+            key.is_some_and(|rest| rest.trim_start().starts_with(':'))
+        })
+    };
+    named && read.is_ok() && start.lines().any(says)
+}
+
+/// The document that an overlay extends (Overlay 1.0.0, section 4.4.1).
+fn extends(overlay: &Path, bytes: &[u8]) -> Result<PathBuf, Problems> {
+    let mut alone = Document::default();
+    if let Err(problem) = alone.parse("", overlay, bytes.to_vec()) {
+        return Err(Problems::new(Arc::new(alone), vec![*problem]));
+    }
+    let named = alone.files.first().and_then(|file| file.value.get("extends")).and_then(Value::as_str);
+    let Some(named) = named.map(str::to_owned) else {
+        let problem = Problem::new("this overlay does not say what it extends").at(&Location::root(0));
+        let problem = problem.help("name the document beside the overlay, or write its place behind `extends`");
+        return Err(Problems::new(Arc::new(alone), vec![problem]));
+    };
+    Ok(extended(overlay, &named))
+}
+
+/// What `extends` means beside the overlay that says it.
+pub(crate) fn extended(overlay: &Path, named: &str) -> PathBuf {
+    let named = named.split('#').next().unwrap_or_default();
+    if as_url(Path::new(named)).is_some() {
+        return PathBuf::from(named);
+    }
+    if let Some(url) = as_url(overlay) {
+        let (origin, name) = split_url(url);
+        let target = match named.strip_prefix('/') {
+            Some(rest) => Some(rest.to_owned()),
+            None => beside(&name, named).ok().flatten(),
+        };
+        return PathBuf::from(format!("{origin}/{}", target.unwrap_or(name)));
+    }
+    let named = named.strip_prefix("file://").unwrap_or(named);
+    let decoded = percent_decode_str(named).decode_utf8_lossy().into_owned();
+    overlay.parent().unwrap_or(Path::new("")).join(decoded)
+}
+
+/// The bytes of an overlay, which may lie anywhere.
+fn outside(path: &Path, fetch: Option<&Fetch<'_>>) -> Result<Vec<u8>, String> {
+    match (as_url(path), fetch) {
+        (Some(url), Some(fetch)) => fetched(url, fetch),
+        (Some(url), None) => Err(format!("`{url}` is a URL, and URLs are not read here")),
+        (None, _) => {
+            let unreadable =
+                |error: std::io::Error| format!("the overlay `{}` cannot be read: {error}", path.display());
+            let size = std::fs::metadata(path).map_err(unreadable)?.len();
+            if size > MAX_FILE_BYTES {
+                return Err(format!(
+                    "the overlay `{}` has {size} bytes; the limit is {MAX_FILE_BYTES}",
+                    path.display()
+                ));
+            }
+            std::fs::read(path).map_err(unreadable)
+        }
+    }
+}
+
+fn fetched(url: &str, fetch: &Fetch<'_>) -> Result<Vec<u8>, String> {
+    let bytes = fetch(url).map_err(|error| format!("`{url}` cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("`{url}` has {} bytes; the limit is {MAX_FILE_BYTES}", bytes.len()));
+    }
+    Ok(bytes)
+}
+
+/// What may stand in a path (RFC 3986 section 3.3), and what separates a query.
+const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'?');
+
+/// Scheme and authority, and the path without its first slash.
+fn split_url(url: &str) -> (String, String) {
+    let url = url.split(['#', '?']).next().unwrap_or_default();
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    let path = url[end..].trim_start_matches('/');
+    let name = percent_decode_str(path).decode_utf8_lossy().into_owned();
+    (url[..end].to_owned(), if name.is_empty() { "openapi".into() } else { name })
 }
 
 /// The text of a file, or what could be decoded of it and what is wrong.
@@ -413,7 +664,27 @@ fn is_file_reference(text: &str) -> bool {
         && (text.contains('/') || text.contains('#') || text.contains(".yaml") || text.contains(".json"))
 }
 
-/// The name of the file that `reference` means when it stands in the file `base`; `None` for `base` itself.
+impl Document {
+    /// The name of the file that `reference` means when it stands in the file `base`; `None` for `base` itself.
+    fn beside(&self, base: &str, reference: &str) -> Result<Option<String>, Box<Problem>> {
+        let path = reference.split('#').next().unwrap_or_default();
+        for (url, name) in &self.known_as {
+            let rest = if url.ends_with('/') { path.strip_prefix(url.as_str()) } else { (path == url).then_some("") };
+            if let Some(rest) = rest {
+                return beside("", &format!("{name}{rest}")).map(|name| name.filter(|name| name != base));
+            }
+        }
+        let absolute = path.strip_prefix('/').filter(|rest| !rest.starts_with('/'));
+        if let (Some(rest), Some((_, name))) = (absolute, self.known_as.first())
+            && name.is_empty()
+        {
+            return beside("", rest).map(|name| name.filter(|name| name != base));
+        }
+        beside(base, reference)
+    }
+}
+
+/// As [`Document::beside`], for references that are relative paths.
 fn beside(base: &str, reference: &str) -> Result<Option<String>, Box<Problem>> {
     let path = reference.split('#').next().unwrap_or_default();
     if path.is_empty() {

@@ -5,6 +5,7 @@ pub mod contracts;
 pub mod document;
 pub mod expression;
 pub mod lint;
+mod overlay;
 pub mod problem;
 mod read;
 pub mod schema;

@@ -679,7 +679,7 @@ impl<'c> Lint<'c> {
         if let Some(value) = map.get("default") {
             examples.push(Example { name: "default".into(), value: value.clone(), at: at.join("default") });
         }
-        let here = Schema { value: value.clone().into(), at: at.clone() };
+        let here = Schema { value: value.clone().into(), at: at.clone(), origins: None };
         if examples.is_empty() && whole {
             // Compiled all the same: a named schema that does not compile holds nothing.
             if let Err(problem) = self.contract.validator(&here, Direction::Response) {

@@ -93,9 +93,9 @@ impl Problem {
         writeln!(out, "{}", one_line(&self.title, usize::MAX))?;
         let mut width = 1;
         if let Some(at) = &self.at {
-            let mark = document.mark(at);
-            let path = document.files.get(at.file as usize).map(|file| file.path.display().to_string());
-            let line = document.line(at.file, mark.line);
+            let (file, mark) = document.mark(at);
+            let path = document.files.get(file as usize).map(|file| file.path.display().to_string());
+            let line = document.line(file, mark.line);
             width = mark.line.to_string().len();
             writeln!(out, "{:width$}--> {}:{}:{}", "", path.unwrap_or_default(), mark.line, mark.column)?;
             if !line.trim().is_empty() {

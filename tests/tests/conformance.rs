@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use trueline_conformance::clause::State;
 use trueline_conformance::event::Event;
 use trueline_conformance::run::RunOptions;
-use trueline_tests::{ragchats, suite};
+use trueline_tests::{ragchats, ragchats_over_tcp, suite};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clean_service_has_no_findings_over_twenty_seeds() {
@@ -21,6 +21,22 @@ async fn the_clean_service_has_no_findings_over_twenty_seeds() {
             assert!(success, "seed {seed}: no success of {}: {:?}", operation.id, operation.statuses);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clean_service_has_no_findings_over_tcp() {
+    let service = ragchats_over_tcp().await.unwrap();
+    let report = suite(service.profile).unwrap().run(service.target).await.unwrap();
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    assert!(report.flaky.is_empty(), "{:#?}", report.flaky);
+    assert!(report.complete && report.interrupted.is_none());
+    let unanswered: Vec<_> = report
+        .operations
+        .iter()
+        .filter(|operation| !operation.statuses.keys().any(|status| (200..300).contains(status)))
+        .map(|operation| &operation.id)
+        .collect();
+    assert!(unanswered.is_empty(), "no success of {unanswered:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

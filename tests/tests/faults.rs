@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use futures::StreamExt;
 use trueline_tests::faults::FAULTS;
 use trueline_tests::{ragchats, suite};
 
@@ -11,9 +12,17 @@ use trueline_tests::{ragchats, suite};
 async fn every_fault_is_found_by_the_check_that_names_it() {
     let mut matrix = String::new();
     let mut missed = Vec::new();
-    for fault in FAULTS {
-        let service = ragchats(Some(*fault)).await.unwrap();
-        let report = suite(service.profile).unwrap().seed(1).run(service.target).await.unwrap();
+    // A run judges in one task: as many at once as there are processors.
+    let runs = futures::stream::iter(FAULTS).map(|fault| {
+        tokio::spawn(async move {
+            let service = ragchats(Some(*fault)).await.unwrap();
+            suite(service.profile).unwrap().seed(1).run(service.target).await.unwrap()
+        })
+    });
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut reports = runs.buffered(processors).zip(futures::stream::iter(FAULTS));
+    while let Some((report, fault)) = reports.next().await {
+        let report = report.unwrap();
         let found: BTreeSet<&str> = report.findings.iter().map(|finding| finding.check.as_str()).collect();
         if !found.contains(fault.check) {
             missed.push(fault.name);

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use trueline_spec::{Contract, contracts, lint};
 
-/// Lints one contract or all; prints what is wrong and how well the facts are known. True if nothing is wrong.
+/// Lints all built-in contracts or one, given by its name or the path of its file or folder; prints what is wrong and how
+/// well the facts are known. True if nothing is wrong.
 pub fn run(root: &Path, only: Option<&str>) -> Result<bool, String> {
     let names: Vec<&str> = match only {
         Some(name) => vec![name],
@@ -12,7 +13,10 @@ pub fn run(root: &Path, only: Option<&str>) -> Result<bool, String> {
     };
     let mut clean = true;
     for name in names {
-        let path = root.join("spec").join("contracts").join(name);
+        let path = match Path::new(name) {
+            path if path.components().count() > 1 => path.to_owned(),
+            _ => root.join("spec").join("contracts").join(name),
+        };
         let contract = match Contract::load(&path) {
             Ok(contract) => contract,
             Err(problems) => {

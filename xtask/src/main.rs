@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use xtask::{bench, generate, lint, verify};
+use xtask::{bench, corpus, generate, lint, verify};
 
 /// The workspace's own commands.
 #[derive(Debug, Parser)]
@@ -28,9 +28,24 @@ enum Command {
     },
     /// Hold the contracts to the house's rules, and count how well their facts are known.
     Lint {
-        /// Only this contract.
-        #[arg(value_name = "NAME")]
+        /// Only this built-in contract, or the one at this path.
+        #[arg(value_name = "NAME|PATH")]
         only: Option<String>,
+    },
+    /// Read, compile and plan every OpenAPI document under a folder, and make cases for each of its operations.
+    Corpus {
+        /// The folder.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Valid cases for each operation, and as many with one fault.
+        #[arg(long, default_value_t = 50)]
+        cases: u64,
+        /// Seconds after which a document counts as hanging.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Write a sample of schemas, values and verdicts (NDJSON), for a check by another implementation.
+        #[arg(long, value_name = "FILE")]
+        dump: Option<PathBuf>,
     },
     /// Measure what BENCHMARKS.md states, and write it again. Needs `wrk`.
     Bench {
@@ -74,6 +89,9 @@ fn main() -> ExitCode {
         Command::Bench { contract, operation, connections, rounds, seconds, most_cases } => {
             let options = bench::Options { contract, operation, connections, rounds, seconds, most_cases };
             bench::run(&root, &options)
+        }
+        Command::Corpus { folder, cases, seconds, dump } => {
+            corpus::run(&root, &corpus::Options { folder, cases, seconds, dump })
         }
         Command::Lint { only } => lint::run(&root, only.as_deref()),
         Command::Verify { contract, check } => verify::run(&root, &contract, &check),

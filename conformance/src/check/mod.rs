@@ -15,7 +15,7 @@ use crate::profile::Profile;
 use crate::subject::Subject;
 
 /// How binding a promise is (RFC 2119).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
     /// Good practice; a finding does not fail a run unless asked to.
@@ -84,6 +84,10 @@ pub struct Seen<'a> {
 
 /// A sequence of exchanges with what each was for.
 pub struct Sequence<'a> {
+    /// The profile.
+    pub profile: &'a Profile,
+    /// The base URL.
+    pub base_url: &'a str,
     /// Contract, clauses, validators.
     pub subject: &'a Subject,
     /// The case.
@@ -97,6 +101,8 @@ pub struct Sequence<'a> {
 pub struct Step {
     /// What it was for.
     pub purpose: Purpose,
+    /// The act's name, in a chain; empty elsewhere.
+    pub act: String,
     /// The call.
     pub call: Call,
     /// What went over the wire.
@@ -127,6 +133,10 @@ pub enum Purpose {
     AlmostExpired,
     /// After the session's lifetime: must be refused.
     Expired,
+    /// A step of a chain; its name says which.
+    Act,
+    /// Is the service still there, after something hostile.
+    Health,
 }
 
 /// What the checks say of an exchange.
@@ -138,6 +148,19 @@ pub struct Verdicts {
     pub inconclusive: Vec<ClauseId>,
     /// Clauses that the exchange broke.
     pub broken: Vec<Break>,
+    /// What each check said, in the order in which they were asked.
+    pub said: Vec<Said>,
+}
+
+/// What one check said of one exchange.
+#[derive(Debug, Clone, Copy)]
+pub struct Said {
+    /// The id of the check.
+    pub check: &'static str,
+    /// The operation that the exchange was with; none if it was meant to match none.
+    pub operation: Option<usize>,
+    /// How often it said what.
+    pub tally: crate::event::CheckTally,
 }
 
 /// A broken clause.
@@ -162,6 +185,8 @@ pub struct Break {
     pub offending: Option<Offending>,
     /// Of a sequence, what the guilty exchange was for; the last such one is meant. The very last one if absent.
     pub during: Option<Purpose>,
+    /// Of a chain, the guilty act.
+    pub act: Option<String>,
 }
 
 impl Break {
@@ -177,6 +202,7 @@ impl Break {
             actual: String::new(),
             offending: None,
             during: None,
+            act: None,
         }
     }
 
@@ -205,6 +231,12 @@ impl Break {
         self
     }
 
+    /// The guilty act of a chain.
+    pub fn in_act(mut self, act: impl Into<String>) -> Self {
+        self.act = Some(act.into());
+        self
+    }
+
     /// A more telling place.
     pub fn at(mut self, at: trueline_spec::document::Location) -> Self {
         self.at = Some(at);
@@ -213,6 +245,20 @@ impl Break {
 }
 
 impl Verdicts {
+    /// Asks a check and notes how much it had to say about an operation; the matrix of a report is made of that.
+    pub fn asking(&mut self, check: &dyn Check, operation: Option<usize>, ask: impl FnOnce(&mut Verdicts)) {
+        let before = (self.held.len(), self.broken.len(), self.inconclusive.len());
+        ask(self);
+        let tally = crate::event::CheckTally {
+            held: (self.held.len() - before.0) as u64,
+            broken: (self.broken.len() - before.1) as u64,
+            inconclusive: (self.inconclusive.len() - before.2) as u64,
+        };
+        if tally.said() > 0 {
+            self.said.push(Said { check: check.meta().id, operation, tally });
+        }
+    }
+
     /// The exchange kept this clause.
     pub fn hold(&mut self, clause: ClauseId) {
         self.held.push(clause);
@@ -233,6 +279,23 @@ impl Verdicts {
     }
 }
 
+impl<'a> Sequence<'a> {
+    /// Whether this check planned the case.
+    pub fn is_planned_by(&self, meta: &Meta) -> bool {
+        self.case.check == meta.id
+    }
+
+    /// The last exchange of an act.
+    pub fn act(&self, name: &str) -> Option<&'a Step> {
+        self.steps.iter().rfind(|step| step.act == name)
+    }
+
+    /// Every exchange of an act.
+    pub fn acts(&self, name: &str) -> impl Iterator<Item = &'a Step> {
+        self.steps.iter().filter(move |step| step.act == name)
+    }
+}
+
 impl<'a> Seen<'a> {
     /// The contract.
     pub fn contract(&self) -> &'a Contract {
@@ -246,7 +309,8 @@ impl<'a> Seen<'a> {
 
     /// The operation that was asked for; none if the path or method was made up.
     pub fn operation(&self) -> Option<&'a Operation> {
-        if self.is_unmatched() { None } else { self.contract().operations.get(self.call.operation) }
+        let wreck = matches!(self.call.expect, crate::case::Expect::Survives);
+        if wreck || self.is_unmatched() { None } else { self.contract().operations.get(self.call.operation) }
     }
 
     /// Whether the request was meant to match no operation.
@@ -268,14 +332,18 @@ impl<'a> Seen<'a> {
 /// Every check, family by family.
 pub fn all() -> &'static [&'static dyn Check] {
     static ALL: LazyLock<Vec<&'static dyn Check>> = LazyLock::new(|| {
-        let families: [&[&'static dyn Check]; 7] = [
+        let families: [&[&'static dyn Check]; 11] = [
             response::CHECKS,
             error::CHECKS,
             auth::CHECKS,
             scope::CHECKS,
             limit::CHECKS,
             input::CHECKS,
+            state::CHECKS,
+            tenancy::CHECKS,
             secret::CHECKS,
+            method::CHECKS,
+            time::CHECKS,
         ];
         families.concat()
     });
@@ -291,6 +359,10 @@ pub mod auth;
 pub mod error;
 pub mod input;
 pub mod limit;
+pub mod method;
 pub mod response;
 pub mod scope;
 pub mod secret;
+pub mod state;
+pub mod tenancy;
+pub mod time;

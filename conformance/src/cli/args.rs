@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as Arguments, Parser, Subcommand};
 use trueline_conformance::case::Phase;
+use trueline_conformance::event::Shard;
 use trueline_conformance::report::FailOn;
 
 /// Hold an HTTP service to its OpenAPI contract.
@@ -25,15 +26,21 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     Explain(ExplainArgs),
     Replay(ReplayArgs),
+    Init(InitArgs),
+    Accept(AcceptArgs),
+    Report(ReportArgs),
+    Merge(MergeArgs),
     /// Print the JSON Schema of profile files; editors check and complete a profile with it.
     #[command(name = "profile-schema", after_help = "Example:\n  trueline profile-schema > profile.schema.json")]
     ProfileSchema,
+    ReportSchema(ReportSchemaArgs),
 }
 
 const ABOUT_EXITS: &str = "\
 Examples:
   trueline check --contract ragchats --url http://localhost:8080 --profile staging.toml
   trueline plan --spec openapi.yaml
+  trueline init --spec openapi.yaml --url http://localhost:8080
   trueline explain response.schema
   trueline replay F0123456789
 
@@ -57,6 +64,8 @@ Examples:
     trueline check --profile staging.toml --pace 20 --max-requests 5000 --junit junit.xml
   One case again:
     trueline check --profile staging.toml --case boundary/createAgent/body/name/maxLength/over
+  The second of four jobs that share one run:
+    trueline check --profile staging.toml --shard 2/4 --report-dir shard-2
 
 Exit codes:
   0 conforms, 1 findings, 2 usage, profile or contract wrong, 3 deployment unreachable or
@@ -68,21 +77,20 @@ pub(crate) struct CheckArgs {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) manners: Manners,
-    /// Folder for report.json, which `replay` reads
+    /// Folder for report.json, which `replay` reads, and report.html, which people read
     #[arg(long, value_name = "DIR", default_value = "trueline-report", help_heading = "Report")]
     pub(crate) report_dir: PathBuf,
-    /// Also write JUnit XML: a suite for each operation, a case for each clause
-    #[arg(long, value_name = "FILE", help_heading = "Report")]
-    pub(crate) junit: Option<PathBuf>,
-    /// Also write the JSON report here
-    #[arg(long, value_name = "FILE", help_heading = "Report")]
-    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
     /// Write every event as it happens, one JSON object a line
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) events: Option<PathBuf>,
     /// Which findings fail the run
     #[arg(long, value_name = "LEVEL", default_value = "must", value_parser = fail_on(), help_heading = "Report")]
     pub(crate) fail_on: FailOn,
+    /// Findings that the owner has accepted (see accept) [default: trueline-deviations.toml, if it is there]
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) deviations: Option<PathBuf>,
     /// Print findings and verdict only
     #[arg(long, short, help_heading = "Report")]
     pub(crate) quiet: bool,
@@ -155,15 +163,159 @@ pub(crate) struct ReplayArgs {
     pub(crate) no_color: bool,
 }
 
+/// Write a first profile for a deployment: what the document tells, and what only you can fill in.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Nothing is sent. The draft names the document, the URL, a principal for each security scheme
+with a login where the document has one, and says what is left for you to fill in.
+
+Examples:
+  trueline init --spec openapi.yaml --url http://localhost:8080
+  trueline init --contract ragchats --url http://localhost:8080 --out staging.toml")]
+pub(crate) struct InitArgs {
+    /// An OpenAPI document, or a folder with one
+    #[arg(long, value_name = "PATH", conflicts_with = "contract", required_unless_present = "contract")]
+    pub(crate) spec: Option<PathBuf>,
+    /// A built-in contract, by name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) contract: Option<String>,
+    /// The base URL that the contract's paths stand below
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The file to write
+    #[arg(long, value_name = "FILE", default_value = "trueline.toml")]
+    pub(crate) out: PathBuf,
+    /// Write it although it is there already
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Accept findings until a day: they fail no run before it has passed.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+What is accepted stands in a file of its own, to be reviewed like code, and `check` reads it.
+A finding fails again after its last day. One that is not there any more although its clause
+was exercised fails as stale, so that the file never outlives what it excuses.
+
+Example:
+  trueline accept F0123456789 --reason \"clients rely on it; gone with version 3\" --until 2026-03-31")]
+pub(crate) struct AcceptArgs {
+    /// The findings, as the report names them
+    #[arg(value_name = "FINDING", required = true)]
+    pub(crate) findings: Vec<String>,
+    /// Why it is accepted: what a reader wants to know in a year
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// The last day on which it is, such as 2026-03-31
+    #[arg(long, value_name = "DATE")]
+    pub(crate) until: chrono::NaiveDate,
+    /// The JSON report with the findings
+    #[arg(long, value_name = "FILE", default_value = "trueline-report/report.json")]
+    pub(crate) report: PathBuf,
+    /// The file that the deviation is written to
+    #[arg(long, value_name = "FILE", default_value = super::deviations::DEFAULT_FILE)]
+    pub(crate) deviations: PathBuf,
+}
+
+/// Make reports of a run again, from its events or its JSON report; nothing is sent.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Examples:
+  trueline report --events events.ndjson --html report.html --sarif trueline.sarif
+  trueline report --report trueline-report/report.json --junit junit.xml
+
+Exit codes:
+  0 the reports are written, 2 there is nothing to make them of or they cannot be written")]
+pub(crate) struct ReportArgs {
+    /// The events of a run, one JSON object a line (`check --events`)
+    #[arg(long, value_name = "FILE", conflicts_with = "report")]
+    pub(crate) events: Option<PathBuf>,
+    /// The JSON report of a run [default: trueline-report/report.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
+    /// Do not print the report
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// No colours; NO_COLOR in the environment does the same
+    #[arg(long)]
+    pub(crate) no_color: bool,
+}
+
+/// Put the reports of all shards of a plan together.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  trueline merge shard-1/report.json shard-2/report.json --junit junit.xml
+
+Exit codes: those of `check`, as if one run had sent the whole plan")]
+pub(crate) struct MergeArgs {
+    /// The JSON reports of `check --shard`, all of them
+    #[arg(value_name = "REPORT", required = true)]
+    pub(crate) reports: Vec<PathBuf>,
+    /// Folder for report.json, which `replay` reads, and report.html, which people read
+    #[arg(long, value_name = "DIR", default_value = "trueline-report")]
+    pub(crate) report_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
+    /// Print findings and verdict only
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// No colours; NO_COLOR in the environment does the same
+    #[arg(long)]
+    pub(crate) no_color: bool,
+}
+
+/// Print the JSON Schema of report.json, for those who read it with a program.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Examples:
+  trueline report-schema > report.schema.json
+  trueline report-schema --events > event.schema.json")]
+pub(crate) struct ReportSchemaArgs {
+    /// Of one line of the log of events instead
+    #[arg(long)]
+    pub(crate) events: bool,
+}
+
+/// Formats beside the one on the terminal.
+#[derive(Debug, Clone, Default, Arguments)]
+pub(crate) struct Outputs {
+    /// Also write one HTML page with everything in it, to open in a browser
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) html: Option<PathBuf>,
+    /// Also write JUnit XML: a suite for each operation, a case for each clause
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Also write SARIF 2.1.0: findings with their places in the document, for editors and code scanning
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) sarif: Option<PathBuf>,
+    /// Also write HAR 1.2: the exchanges behind the findings
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) har: Option<PathBuf>,
+    /// Also write the JSON report here
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) json: Option<PathBuf>,
+}
+
 /// What is held to what.
 #[derive(Debug, Clone, Default, Arguments)]
 pub(crate) struct Inputs {
     /// How to reach and log in to one deployment (TOML; see profile-schema)
     #[arg(long, value_name = "FILE", help_heading = "Contract and deployment")]
     pub(crate) profile: Option<PathBuf>,
-    /// An OpenAPI document, or a folder with one
+    /// An OpenAPI or Swagger document: a file, a folder with one, or a URL
     #[arg(long, value_name = "PATH", conflicts_with = "contract", help_heading = "Contract and deployment")]
     pub(crate) spec: Option<PathBuf>,
+    /// An OpenAPI Overlay (file or URL) to change the document with; several are applied in their order
+    #[arg(
+        long = "overlay",
+        value_name = "PATH",
+        conflicts_with = "contract",
+        help_heading = "Contract and deployment"
+    )]
+    pub(crate) overlays: Vec<PathBuf>,
     /// A built-in contract, by name
     #[arg(long, value_name = "NAME", help_heading = "Contract and deployment")]
     pub(crate) contract: Option<String>,
@@ -198,6 +350,9 @@ pub(crate) struct Selection {
     /// Only the case with this id
     #[arg(long, value_name = "ID", help_heading = "What is sent")]
     pub(crate) case: Option<String>,
+    /// Only one of several equal parts of the plan, such as 1/4; `merge` puts their reports together
+    #[arg(long, value_name = "I/N", help_heading = "What is sent")]
+    pub(crate) shard: Option<Shard>,
     /// Seconds to wait for a rate window to end [default: the profile's, or 0]
     #[arg(long, value_name = "S", help_heading = "What is sent")]
     pub(crate) patience: Option<u64>,

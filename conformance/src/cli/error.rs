@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use trueline_conformance::deviation::DeviationError;
 use trueline_conformance::profile::ProfileError;
-use trueline_conformance::report::{ExitCode, ReadError};
+use trueline_conformance::report::{ExitCode, MergeError, ReadError, WriteError};
 use trueline_conformance::run::RunError;
 use trueline_spec::Problems;
 
@@ -27,6 +28,12 @@ pub(crate) enum CliError {
     Runtime(std::io::Error),
     #[error("{} has no finding `{id}`{}", path.display(), help_line(Some(help)))]
     UnknownFinding { path: PathBuf, id: String, help: String },
+    #[error(transparent)]
+    Deviations(#[from] DeviationError),
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
     #[error("cannot print as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -57,6 +64,9 @@ impl CliError {
             | CliError::Report(_)
             | CliError::Runtime(_)
             | CliError::UnknownFinding { .. }
+            | CliError::Deviations(_)
+            | CliError::Merge(_)
+            | CliError::Write(_)
             | CliError::Json(_) => ExitCode::Usage,
         }
     }

@@ -9,7 +9,8 @@ use trueline_conformance::plan::{Plan, PlanOptions};
 use trueline_conformance::profile::{Profile, nearest};
 use trueline_conformance::report::{ContractSource, Invocation};
 use trueline_conformance::subject::Subject;
-use trueline_conformance::target::{HttpOptions, HttpTarget};
+use trueline_conformance::target::{self, HttpOptions, HttpTarget};
+use trueline_spec::document::{Sources, as_url};
 use trueline_spec::{Contract, contracts};
 
 use super::args::{Address, Inputs, Selection};
@@ -22,6 +23,7 @@ const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 pub(crate) struct Loaded {
     pub(crate) contract: Arc<Contract>,
     pub(crate) source: ContractSource,
+    pub(crate) overlays: Vec<PathBuf>,
     pub(crate) profile: Profile,
     pub(crate) profile_path: Option<PathBuf>,
 }
@@ -32,33 +34,64 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Loaded, CliError> {
         Some(path) => Profile::load(path)?,
         None => Profile::default(),
     };
+    // Overlays of the flags stand for those of the profile, as the document does.
+    let overlays = match inputs.overlays.is_empty() && inputs.spec.is_none() && inputs.contract.is_none() {
+        true => profile.overlays.iter().map(|path| beside(inputs.profile.as_deref(), path)).collect(),
+        false => inputs.overlays.clone(),
+    };
     let source = match (&inputs.spec, &inputs.contract) {
-        (Some(path), _) => ContractSource::Path(path.clone()),
-        (None, Some(name)) => ContractSource::BuiltIn(name.clone()),
-        (None, None) => named_by_profile(&profile, inputs.profile.as_deref())?,
+        (Some(path), _) => Some(ContractSource::Path(path.clone())),
+        (None, Some(name)) => Some(ContractSource::BuiltIn(name.clone())),
+        // An overlay can say itself what it extends.
+        (None, None) if profile.contract.is_none() && !overlays.is_empty() => None,
+        (None, None) => Some(named_by_profile(&profile, inputs.profile.as_deref())?),
     };
+    let sources = Sources { document: None, overlays: &overlays, fetch: Some(&target::fetch) };
     let contract = match &source {
-        ContractSource::BuiltIn(name) => Contract::builtin(name),
-        ContractSource::Path(path) => Contract::load(path),
+        Some(ContractSource::BuiltIn(name)) if overlays.is_empty() => Contract::builtin(name),
+        Some(ContractSource::BuiltIn(name)) => {
+            let help = "name the document with --spec, or with the path in `contract`";
+            return Err(CliError::usage_with(format!("the built-in contract `{name}` takes no overlays"), help));
+        }
+        Some(ContractSource::Path(path)) => Contract::gather(Sources { document: Some(path), ..sources }),
+        None => Contract::gather(sources),
     };
-    let contract = contract
-        .map_err(|problems| CliError::Contract { source_name: format!("`{source}`"), problems: Box::new(problems) })?;
+    let source_name = match (&source, overlays.first()) {
+        (Some(source), _) => format!("`{source}`"),
+        (None, first) => format!("of `{}`", first.map(|path| path.display().to_string()).unwrap_or_default()),
+    };
+    let contract = contract.map_err(|problems| CliError::Contract { source_name, problems: Box::new(problems) })?;
     profile.check(&contract)?;
-    Ok(Loaded { contract: Arc::new(contract), source, profile, profile_path: inputs.profile.clone() })
+    let source = source.unwrap_or_else(|| {
+        let entry = contract.document.files.first().map(|file| file.path.clone());
+        ContractSource::Path(entry.unwrap_or_default())
+    });
+    Ok(Loaded { contract: Arc::new(contract), source, overlays, profile, profile_path: inputs.profile.clone() })
 }
 
-/// The contract that a profile names: a built-in one, or a path that starts where the profile stands.
+/// A path that a profile names, which starts where the profile stands; a URL stays what it is.
+fn beside(profile: Option<&Path>, path: &Path) -> PathBuf {
+    match profile.and_then(Path::parent) {
+        Some(folder) if as_url(path).is_none() => folder.join(path),
+        _ => path.to_owned(),
+    }
+}
+
+/// The contract that a profile names: a built-in one, a URL, or a path that starts where the profile stands.
 fn named_by_profile(profile: &Profile, path: Option<&Path>) -> Result<ContractSource, CliError> {
     let builtin: Vec<&str> = contracts::names().collect();
     let Some(named) = &profile.contract else {
-        let help = format!("give --spec PATH, --contract NAME ({}), or `contract` in the profile", builtin.join(", "));
+        let help = format!(
+            "give --spec PATH (a file, a folder or a URL), --contract NAME ({}), or `contract` in the profile",
+            builtin.join(", ")
+        );
         return Err(CliError::usage_with("no contract was named", help));
     };
     if builtin.contains(&named.as_str()) {
         return Ok(ContractSource::BuiltIn(named.clone()));
     }
-    let beside = path.and_then(Path::parent).map_or_else(|| PathBuf::from(named), |folder| folder.join(named));
-    if beside.exists() {
+    let beside = beside(path, Path::new(named));
+    if as_url(&beside).is_some() || beside.exists() {
         return Ok(ContractSource::Path(beside));
     }
     let what = format!("the profile's contract `{named}` is neither built in nor a file ({})", beside.display());
@@ -93,7 +126,10 @@ impl Loaded {
             random_cases: selection.random_cases.unwrap_or(defaults.random_cases),
             case: selection.case.clone(),
             virtual_clock: false,
+            shard: selection.shard,
+            wire: self.profile.base_url.as_deref().is_none_or(|url| !url.starts_with("https:")),
             patience_s: selection.patience.or(self.profile.budget.patience_s).unwrap_or(0),
+            ..defaults
         })
     }
 
@@ -111,6 +147,10 @@ impl Loaded {
                 None => "`trueline plan --cases` with the same flags lists all of them".to_owned(),
             };
             return Err(CliError::usage_with(format!("the plan has no case `{id}`"), help));
+        }
+        if let Some(shard) = options.shard {
+            let why = format!("shard {shard} has no case: there are more shards than parts of the plan");
+            return Err(CliError::NothingToTest { why });
         }
         let mut reasons: Vec<&str> = plan.left_out.iter().map(|(_, reason)| reason.as_str()).collect();
         reasons.sort_unstable();
@@ -133,12 +173,14 @@ impl Loaded {
     }
 
     /// What a replay has to know of this run.
-    pub(crate) fn invocation(&self, address: &Address) -> Result<Invocation, CliError> {
+    pub(crate) fn invocation(&self, address: &Address, selection: &Selection) -> Result<Invocation, CliError> {
         Ok(Invocation {
             contract: self.source.clone(),
+            overlays: self.overlays.clone(),
             profile: self.profile_path.clone(),
             base_url: self.base_url(address.url.as_deref())?,
             timeout_ms: self.timeout_ms(address),
+            selection: flags(selection),
         })
     }
 
@@ -147,7 +189,7 @@ impl Loaded {
     }
 
     /// The document's own servers are not taken: they are production, and nobody asked for that.
-    fn base_url(&self, flag: Option<&str>) -> Result<String, CliError> {
+    pub(super) fn base_url(&self, flag: Option<&str>) -> Result<String, CliError> {
         let Some(url) = flag.or(self.profile.base_url.as_deref()) else {
             let servers = &self.contract.servers;
             let known = match servers.is_empty() {
@@ -169,6 +211,32 @@ impl Loaded {
         }
         Ok(url.to_owned())
     }
+}
+
+/// The flags that lead to a selection; those that stand at their defaults are left out.
+fn flags(selection: &Selection) -> Vec<String> {
+    let Selection { seed: _, phases, operations, random_cases, case, shard, patience } = selection;
+    let mut flags = Vec::new();
+    let mut add = |flag: &str, value: String| flags.extend([flag.to_owned(), value]);
+    if !phases.is_empty() {
+        add("--phases", phases.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    }
+    for operation in operations {
+        add("--operation", operation.clone());
+    }
+    if let Some(cases) = random_cases {
+        add("--random-cases", cases.to_string());
+    }
+    if let Some(case) = case {
+        add("--case", case.clone());
+    }
+    if let Some(shard) = shard {
+        add("--shard", shard.to_string());
+    }
+    if let Some(patience) = patience {
+        add("--patience", patience.to_string());
+    }
+    flags
 }
 
 fn planned_id(entry: &trueline_conformance::plan::Entry) -> Option<&str> {

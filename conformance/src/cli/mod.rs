@@ -2,12 +2,15 @@
 
 mod args;
 mod check;
+mod deviations;
 mod error;
 mod explain;
+mod init;
 mod inputs;
 mod output;
 mod plan;
 mod replay;
+mod reports;
 mod stop;
 
 use clap::Parser;
@@ -33,6 +36,12 @@ pub(crate) fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Replay(args) => block_on(replay::run(args)),
+        Command::Init(args) => init::run(&args),
+        Command::Accept(args) => deviations::accept(&args),
+        Command::Report(args) => reports::again(&args),
+        Command::Merge(args) => reports::merge(&args),
+        Command::ReportSchema(args) if args.events => output::print_json(&trueline_conformance::event::json_schema()),
+        Command::ReportSchema(_) => output::print_json(&trueline_conformance::report::json_schema()),
         Command::ProfileSchema => output::print_json(&trueline_conformance::profile::json_schema()),
     };
     done.unwrap_or_else(|error| {

@@ -133,6 +133,11 @@ fn listed(subject: &Subject, case: &Case) -> Listed {
             format!("exactly {} requests pass in a window, then 429", exhaust.limit)
         }
         Script::Quota(quota) => format!("exactly {} requests pass, then the quota's refusal", quota.limit),
+        Script::Chain(chain) => {
+            let names: Vec<&str> = chain.acts.iter().filter(|act| !act.optional).map(|act| act.name.as_str()).collect();
+            format!("a sequence that holds together: {}", names.join(", "))
+        }
+        Script::Wire(wire) => format!("the service is healthy after {:?}", wire.how),
         Script::Expire(_) => "passes until the credential's lifetime ends, then is refused".to_owned(),
     };
     Listed { id: case.id.clone(), check: case.check.to_string(), expect, requests: requests(&case.script) }
@@ -150,6 +155,7 @@ fn expectation(subject: &Subject, operation: usize, expect: &Expect) -> String {
             let codes = if codes.is_empty() { String::new() } else { format!(" with {}", codes.join(" or ")) };
             format!("{}{codes}", statuses.join(" or "))
         }
+        Expect::Survives => "any answer below 500".to_owned(),
         Expect::UnknownPath => "what the contract says of unknown paths".to_owned(),
         Expect::UnknownMethod => "what the contract says of unknown methods".to_owned(),
     }
@@ -177,6 +183,9 @@ fn requests(script: &Script) -> u64 {
             exhaust.limit + 1 + others + if exhaust.recovery { 2 } else { 0 }
         }
         Script::Quota(quota) => quota.limit + 1 + if quota.recovery { 2 } else { 0 },
+        // What is sent only if there is something to send it about is not counted.
+        Script::Chain(chain) => chain.acts.iter().filter(|act| !act.optional).map(|act| u64::from(act.times)).sum(),
+        Script::Wire(_) => 2,
         // Alive, almost expired, expired.
         Script::Expire(_) => 3,
     }

@@ -1,5 +1,6 @@
 //! `trueline replay`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -18,7 +19,7 @@ use super::{inputs, output, stop};
 
 pub(super) async fn run(args: ReplayArgs) -> Result<ExitCode, CliError> {
     let recorded = report::read_json(&args.report)?;
-    let finding = find(&recorded, &args)?.clone();
+    let finding = find(&recorded, &args.report, &args.finding)?.clone();
     let loaded = inputs::load(&inputs_of(&recorded, &args.inputs))?;
     same_contract(&recorded, &loaded)?;
     let target: Arc<dyn Target> = Arc::new(loaded.target(&address_of(&recorded, &args.address))?);
@@ -44,16 +45,17 @@ pub(super) async fn run(args: ReplayArgs) -> Result<ExitCode, CliError> {
     Ok(code)
 }
 
-fn find<'a>(recorded: &'a Report, args: &ReplayArgs) -> Result<&'a Finding, CliError> {
-    let found = recorded.findings.iter().find(|finding| finding.id.eq_ignore_ascii_case(&args.finding));
+/// A finding of a report, by its id.
+pub(super) fn find<'a>(recorded: &'a Report, path: &Path, id: &str) -> Result<&'a Finding, CliError> {
+    let found = recorded.findings.iter().find(|finding| finding.id.eq_ignore_ascii_case(id));
     found.ok_or_else(|| {
         let ids: Vec<&str> = recorded.findings.iter().map(|finding| finding.id.as_str()).collect();
-        let help = match nearest(&args.finding, &ids) {
+        let help = match nearest(id, &ids) {
             Some(hint) => format!("did you mean `{hint}`?"),
             None if ids.is_empty() => "the report has no finding at all; --report names another one".to_owned(),
             None => format!("its findings are {}", ids.join(", ")),
         };
-        CliError::UnknownFinding { path: args.report.clone(), id: args.finding.clone(), help }
+        CliError::UnknownFinding { path: path.to_owned(), id: id.to_owned(), help }
     })
 }
 
@@ -68,6 +70,9 @@ fn inputs_of(recorded: &Report, flags: &Inputs) -> Inputs {
         match &invocation.contract {
             ContractSource::BuiltIn(name) => inputs.contract = Some(name.clone()),
             ContractSource::Path(path) => inputs.spec = Some(path.clone()),
+        }
+        if inputs.overlays.is_empty() {
+            inputs.overlays.clone_from(&invocation.overlays);
         }
     }
     inputs

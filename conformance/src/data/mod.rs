@@ -14,6 +14,7 @@ mod regex;
 mod schema;
 mod shrink;
 mod strategy;
+pub mod stream;
 pub mod wire;
 
 use std::fmt;

@@ -5,11 +5,13 @@
 //! negative case is a case only if none of the meanings is valid.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use jsonschema::Validator;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde_json::{Map, Number, Value};
-use trueline_spec::contract::{Media, Parameter, ParameterEncoding, ParameterPlace, Style};
+use serde_json::{Map, Number, Value, json};
+use trueline_spec::contract::{Media, Parameter, ParameterEncoding, ParameterPlace, Schema, Style};
 
 use crate::data::{Boundary, Fault, FaultKind, FileValue, Generator, Verdict, schema::escape};
 
@@ -116,11 +118,16 @@ pub fn encode_parameter(parameter: &Parameter, value: &Value) -> Result<WirePara
         }
         let written: Vec<String> =
             items.iter().map(|item| if is_path { encode(item, false) } else { item.clone() }).collect();
-        Ok(written.join(&delimiter.to_string()))
+        // Blanks, tabs and bars stand in no path as they are.
+        let raw = is_path && matches!(delimiter, ' ' | '\t' | '|');
+        Ok(written.join(&if raw { encode(&delimiter.to_string(), false) } else { delimiter.to_string() }))
     };
     let name = encode(&parameter.name, false);
-    // Between items: what RFC 6570 puts there.
+    // Between items: what RFC 6570 puts there, or what the `collectionFormat` of Swagger 2.0 says.
     let (prefix, inner) = match (style, explode) {
+        (Style::SpaceDelimited, _) => ("", ' '),
+        (Style::TabDelimited, _) => ("", '\t'),
+        (Style::PipeDelimited, _) => ("", '|'),
         (Style::Label, true) => (".", '.'),
         (Style::Label, false) => (".", ','),
         (Style::Matrix, true) => (";", ';'),
@@ -367,8 +374,44 @@ pub fn decodes_to_valid(parameter: &Parameter, wire: &WireParameter, generator: 
     readings(parameter, wire).into_iter().any(|reading| match reading {
         // What is not there breaks nothing, unless it has to be there.
         None => !parameter.required,
-        Some(reading) => reading.can_be_valid(generator, &mut budget),
+        Some(reading) => reading.can_be_valid(generator.engine.validator(), &mut budget),
     })
+}
+
+/// Whether a header of an answer can be read as something valid: as the text it is, as a list or as members, typed or not.
+pub fn header_can_be_valid(text: &str, validator: &Validator) -> bool {
+    let mut budget = Budget(400);
+    let readings = delimited_readings(text, &[',', ' ', '|', '\t']);
+    readings.into_iter().flatten().any(|reading| reading.can_be_valid(validator, &mut budget))
+}
+
+/// What request values of a media type are made from; none if nothing of it can be written from a schema.
+///
+/// A body of lines is a list of its items; a body without a schema is what its media type says.
+pub fn request_schema(media: &Media) -> Option<Schema> {
+    let at = || media.at.clone();
+    let plain = |value: Value| Some(Schema { value: Arc::new(value), at: at(), origins: None });
+    match (Form::of(&media.media_type), &media.schema) {
+        (Form::Lines, schema) => {
+            let items = media.item_schema.as_ref();
+            let list = |schema: &Schema| schema.value.get("type").is_some_and(|kind| kind == "array");
+            if let Some(schema) = schema.as_ref().filter(|schema| list(schema)) {
+                return Some(schema.clone());
+            }
+            let Some(items) = items.or(schema.as_ref()) else { return plain(json!({"type": "array"})) };
+            // A handful: it is the single line that is judged.
+            let value = json!({"type": "array", "items": *items.value, "minItems": 1, "maxItems": 5});
+            let origins = Arc::from([("/items".to_owned(), items.at.clone())]);
+            Some(Schema { value: Arc::new(value), at: at(), origins: Some(origins) })
+        }
+        (_, Some(schema)) => Some(schema.clone()),
+        (Form::Json | Form::Anything, None) => plain(json!({})),
+        (Form::Text, None) => plain(json!({"type": "string", "minLength": 1})),
+        (Form::Octets, None) => plain(json!({"type": "string", "format": "binary", "minLength": 1})),
+        (Form::UrlEncoded | Form::Multipart, None) => {
+            plain(json!({"type": "object", "additionalProperties": {"type": "string"}}))
+        }
+    }
 }
 
 /// What a wire parameter may mean; `None` for absence.
@@ -402,7 +445,7 @@ fn readings(parameter: &Parameter, wire: &WireParameter) -> Vec<Option<Reading>>
                 Style::Label => text.strip_prefix('.').unwrap_or(&text).to_owned(),
                 _ => text.clone(),
             };
-            found.extend(delimited_readings(&stripped, &[',', '.', ';']));
+            found.extend(delimited_readings(&stripped, &[',', '.', ';', ' ', '|', '\t']));
             if style == Style::Matrix {
                 let pairs: Vec<(String, String)> = text
                     .split(';')
@@ -414,7 +457,7 @@ fn readings(parameter: &Parameter, wire: &WireParameter) -> Vec<Option<Reading>>
                 found.extend(pair_readings(&parameter.name, &pairs));
             }
         }
-        WireParameter::Header(text) => found.extend(delimited_readings(text, &[','])),
+        WireParameter::Header(text) => found.extend(delimited_readings(text, &[',', ' ', '|', '\t'])),
         WireParameter::Query(pairs) | WireParameter::Cookie(pairs) => {
             let read =
                 |text: &str| if matches!(wire, WireParameter::Query(_)) { decode_query(text) } else { decode(text) };
@@ -503,7 +546,7 @@ struct Slot {
 
 impl Reading {
     /// Whether some choice of types is valid.
-    fn can_be_valid(self, generator: &Generator, budget: &mut Budget) -> bool {
+    fn can_be_valid(self, validator: &Validator, budget: &mut Budget) -> bool {
         let mut slots = Vec::new();
         let mut value = self.lay_out(String::new(), &mut slots);
         // One slot at a time: the errors tell which text was taken for the wrong type.
@@ -513,7 +556,7 @@ impl Reading {
             }
             budget.0 -= 1;
             let error = {
-                let mut errors = generator.engine.validator().iter_errors(&value);
+                let mut errors = validator.iter_errors(&value);
                 match errors.next() {
                     None => return true,
                     Some(error) => error.instance_path().to_string(),
@@ -532,7 +575,7 @@ impl Reading {
                     }
                 }
                 // The error is of something around the texts; their types may decide it together.
-                None => return all_together(&mut value, &mut slots, &error, generator, budget),
+                None => return all_together(&mut value, &mut slots, &error, validator, budget),
             }
         }
     }
@@ -569,7 +612,7 @@ impl Reading {
 }
 
 /// Tries the texts under a place in all types, each with each.
-fn all_together(value: &mut Value, slots: &mut [Slot], at: &str, generator: &Generator, budget: &mut Budget) -> bool {
+fn all_together(value: &mut Value, slots: &mut [Slot], at: &str, validator: &Validator, budget: &mut Budget) -> bool {
     let under: Vec<usize> = (0..slots.len())
         .filter(|index| slots[*index].pointer == at || slots[*index].pointer.starts_with(&format!("{at}/")))
         .filter(|index| slots[*index].meanings.len() > 1)
@@ -590,7 +633,7 @@ fn all_together(value: &mut Value, slots: &mut [Slot], at: &str, generator: &Gen
             }
             rest /= slot.meanings.len();
         }
-        if generator.is_valid(value) {
+        if validator.is_valid(value) {
             return true;
         }
     }
@@ -827,9 +870,16 @@ fn is_file(media: &Media, name: &str, types: &[String]) -> bool {
 /// reader and a string to another, and a negative case is a case only if no reading is valid.
 pub fn body_decodes_to_valid(media: &Media, value: &Value, generator: &Generator) -> bool {
     let mut budget = Budget(400);
+    let validator = generator.engine.validator();
     match Form::of(&media.media_type) {
-        Form::Json | Form::Lines | Form::Anything => generator.is_valid(value),
-        Form::Text => scalar(value).is_ok_and(|text| Reading::Scalar(text).can_be_valid(generator, &mut budget)),
+        Form::Json | Form::Anything => generator.is_valid(value),
+        // A single value is a line by itself, and no lines are no body: whether that is a list of none, nobody says.
+        Form::Lines => match value {
+            Value::Array(lines) if lines.is_empty() => true,
+            Value::Array(_) => generator.is_valid(value),
+            line => generator.is_valid(line) || generator.is_valid(&Value::Array(vec![line.clone()])),
+        },
+        Form::Text => scalar(value).is_ok_and(|text| Reading::Scalar(text).can_be_valid(validator, &mut budget)),
         Form::Octets => generator.is_valid(value),
         Form::UrlEncoded | Form::Multipart => {
             let Value::Object(members) = value else { return generator.is_valid(value) };
@@ -837,7 +887,7 @@ pub fn body_decodes_to_valid(media: &Media, value: &Value, generator: &Generator
             let present = members.iter().filter(|(_, value)| !value.as_array().is_some_and(Vec::is_empty));
             let flat: Vec<(String, Reading)> =
                 present.map(|(name, value)| (name.clone(), field(value, false))).collect();
-            if Reading::Record(flat).can_be_valid(generator, &mut budget) {
+            if Reading::Record(flat).can_be_valid(validator, &mut budget) {
                 return true;
             }
             // A field alone may be an array of one, an array of one a field alone.
@@ -855,7 +905,7 @@ pub fn body_decodes_to_valid(media: &Media, value: &Value, generator: &Generator
                     )
                 })
                 .collect();
-            Reading::Record(listed).can_be_valid(generator, &mut budget)
+            Reading::Record(listed).can_be_valid(validator, &mut budget)
         }
     }
 }

@@ -9,7 +9,7 @@ use trueline_spec::contract::Operation;
 use trueline_spec::vocabulary::Per;
 
 use super::Planner;
-use crate::case::{ArgumentValue, Binding, Call, CallBody, Caller, Case, Instance, Script};
+use crate::case::{ArgumentValue, Binding, Call, CallBody, Caller, Case, Chain, Instance, Script};
 
 /// Of a class's limit, this part is planned; the rest is for what cannot be planned.
 const PLANNED_PART: f64 = 0.7;
@@ -29,6 +29,11 @@ pub struct Allocator<'a> {
 pub enum Allocation {
     /// Send it.
     Send,
+    /// No window of the class has room for it.
+    Never {
+        /// The class.
+        class: String,
+    },
     /// Every counter that it could go to is spent: let this much time pass, then ask again.
     Wait {
         /// The window of the class.
@@ -53,8 +58,80 @@ impl<'a> Allocator<'a> {
     pub fn allocate(&mut self, case: &mut Case) -> Allocation {
         match &mut case.script {
             Script::Single(call) => self.allocate_call(call),
+            Script::Chain(chain) => self.allocate_chain(chain),
+            Script::Wire(wire) => self.allocate_call(&mut wire.call),
             Script::Expire(_) | Script::Exhaust(_) | Script::Quota(_) => Allocation::Send,
         }
+    }
+
+    /// All of a chain goes to the counters of the same callers; one that does not fit leaves no trace.
+    fn allocate_chain(&mut self, chain: &mut Chain) -> Allocation {
+        self.turn = self.turn.wrapping_add(1);
+        let mut callers: Vec<String> = Vec::new();
+        for act in &chain.acts {
+            if let Caller::Principal(name) = &act.call.caller
+                && !callers.contains(name)
+            {
+                callers.push(name.clone());
+            }
+        }
+        let widest = callers.iter().map(|name| self.alternatives_of(name).len()).max().unwrap_or(1);
+        let addresses = self.addresses();
+        let before = self.spent.clone();
+        let mut blocked = None;
+        for offset in 0..widest.max(addresses.len()).max(1) {
+            let mut candidate = chain.clone();
+            let turn = self.turn + offset;
+            for act in &mut candidate.acts {
+                act.call.from = match &act.call.caller {
+                    Caller::Anonymous | Caller::Bad { .. } if !addresses.is_empty() => {
+                        Some(addresses[turn % addresses.len()])
+                    }
+                    _ => addresses.first().copied(),
+                };
+                // Whose turn it is, is the same throughout the chain: what one made, another need not see.
+                if let Caller::Principal(name) = &act.call.caller
+                    && !binds_session(&act.call)
+                {
+                    let members = self.alternatives_of(name);
+                    act.call.caller = Caller::Principal(members[turn % members.len()].clone());
+                }
+            }
+            let charged = candidate.acts.iter().find_map(|act| {
+                let operation = self.planner.subject.operation(act.call.operation);
+                (0..act.times.max(1)).find_map(|_| self.charge(operation, &act.call))
+            });
+            match charged {
+                None => {
+                    *chain = candidate;
+                    return Allocation::Send;
+                }
+                Some(class) => {
+                    blocked = Some(class);
+                    self.spent.clone_from(&before);
+                }
+            }
+        }
+        match blocked {
+            // Nothing has been spent, and still there is no room.
+            Some((class, _)) if before.is_empty() => Allocation::Never { class },
+            Some((class, window)) => Allocation::Wait { window, class },
+            None => Allocation::Send,
+        }
+    }
+
+    /// Members of a principal's group with the same rights, itself included.
+    fn alternatives_of(&self, name: &str) -> Vec<String> {
+        let call = Call {
+            operation: 0,
+            caller: Caller::Principal(name.to_owned()),
+            from: None,
+            arguments: Vec::new(),
+            body: None,
+            twist: None,
+            expect: crate::case::Expect::Valid { bound: true },
+        };
+        self.alternatives(&call).into_iter().flatten().collect()
     }
 
     fn allocate_call(&mut self, call: &mut Call) -> Allocation {
@@ -91,6 +168,7 @@ impl<'a> Allocator<'a> {
             }
         }
         match blocked {
+            Some((class, _)) if self.spent.is_empty() => Allocation::Never { class },
             Some((class, window)) => Allocation::Wait { window, class },
             None => Allocation::Send,
         }
@@ -120,12 +198,19 @@ impl<'a> Allocator<'a> {
                 && one.group(other) == group
                 && one.denied == principal.denied
                 && principal.credentials.keys().all(|scheme| one.holds(scheme))
+                && one.scopes == principal.scopes
+                && one.tenant == principal.tenant
         });
         let mut members: Vec<Option<String>> = members.map(|(other, _)| Some(other.to_owned())).collect();
         if members.is_empty() {
             members.push(Some(name.clone()));
         }
         members
+    }
+
+    /// Parts of one plan may run at the same time, and then share every counter.
+    fn shards(&self) -> f64 {
+        self.planner.options.shard.map_or(1.0, |shard| f64::from(shard.of))
     }
 
     fn counts_by_resource(&self, operation: &Operation, call: &Call) -> bool {
@@ -174,7 +259,7 @@ impl<'a> Allocator<'a> {
         }
         let full = charges.iter().find(|(name, counter, limit, _, cost)| {
             let spent = self.spent.get(&(name.clone(), counter.clone())).copied().unwrap_or(0);
-            (spent + cost) as f64 > (*limit as f64 * PLANNED_PART).max(1.0)
+            (spent + cost) as f64 > (*limit as f64 * PLANNED_PART / self.shards()).max(1.0)
         });
         if let Some((name, _, _, window, _)) = full {
             return Some((name.clone(), *window));

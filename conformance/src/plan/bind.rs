@@ -19,7 +19,9 @@ impl Planner<'_> {
         let operation = self.subject.operation(call.operation);
         let destroys = operation.effect == Effect::Destroy;
         let principal = match &call.caller {
-            Caller::Principal(name) | Caller::FreshSession(name) => Some(name.clone()),
+            Caller::Principal(name) | Caller::FreshSession(name) | Caller::Minted { by: name, .. } => {
+                Some(name.clone())
+            }
             // Somebody's session is needed even where no credential is: to refresh a token one must have logged in.
             Caller::Anonymous => {
                 self.free_principals().find(|(_, one)| one.login.is_some()).map(|(name, _)| name.to_owned())
@@ -41,7 +43,9 @@ impl Planner<'_> {
                 .profile_value(&principal, &documented.name)
                 .or_else(|| from_link.parameters.get(&(documented.place, documented.name.clone())).cloned());
             let known = known.or_else(|| match documented.place {
-                ParameterPlace::Path => self.named_producer(&documented.name, &principal, &instance),
+                ParameterPlace::Path => self
+                    .named_producer(&documented.name, &principal, &instance)
+                    .or_else(|| self.inferred_producer(operation, &documented.name, &principal, &instance)),
                 _ => None,
             });
             if let Some(binding) = known {
@@ -64,6 +68,7 @@ impl Planner<'_> {
                     self.profile_value(&principal, name)
                         .or_else(|| from_link.body.get(name).cloned())
                         .or_else(|| self.named_producer(name, &principal, &instance))
+                        .or_else(|| self.member_producer(call.operation, name, &principal, &instance))
                         // What an operation itself brings into the world, such as a name of the caller's choice that its
                         // answer repeats, does not come from an earlier call of it.
                         .filter(|binding| !binding.is_produced_by(own))
@@ -150,7 +155,9 @@ impl Planner<'_> {
         let from_link = self.link_bindings(index, principal, &Instance::Shared(0));
         operation.path_parameters().all(|name| {
             let linked = from_link.parameters.contains_key(&(ParameterPlace::Path, name.to_owned()));
-            let producible = linked || self.named_producer(name, principal, &Instance::Shared(0)).is_some();
+            let producible = linked
+                || self.named_producer(name, principal, &Instance::Shared(0)).is_some()
+                || self.inferred_producer(operation, name, principal, &Instance::Shared(0)).is_some();
             // Nothing in the document makes such a thing: a made-up value is all that anybody can send.
             let hopeless = !producible && !self.has_producer(index, name);
             self.profile_value(principal, name).is_some() || producible || hopeless
@@ -158,7 +165,11 @@ impl Planner<'_> {
     }
 
     fn has_producer(&self, target: usize, parameter: &str) -> bool {
-        let id = &self.subject.operation(target).id;
+        let operation = self.subject.operation(target);
+        if self.subject.collections.named_by(operation, parameter).is_some_and(|one| one.create.is_some()) {
+            return true;
+        }
+        let id = &operation.id;
         self.links()
             .any(|(_, link)| link.target == *id && link.parameters.iter().any(|filled| filled.name == parameter))
     }
@@ -168,7 +179,7 @@ impl Planner<'_> {
         Some(Binding::Profile { principal: principal.to_owned(), name: name.to_owned() })
     }
 
-    fn links(&self) -> impl Iterator<Item = (usize, &trueline_spec::contract::Link)> {
+    pub(super) fn links(&self) -> impl Iterator<Item = (usize, &trueline_spec::contract::Link)> {
         self.subject.contract.operations.iter().enumerate().flat_map(|(index, operation)| {
             let responses = operation.responses.iter().flat_map(|response| &response.links);
             responses.map(move |link| (index, link))
@@ -222,6 +233,26 @@ impl Planner<'_> {
             let expression = filled.value.as_str().filter(|text| text.starts_with("$response."))?;
             self.out_of_source(source, expression, principal, instance)
         })
+    }
+
+    /// The producer of what a path parameter names, by the paths alone: `POST /agents` for `/agents/{agentId}/…`.
+    fn inferred_producer(
+        &self,
+        operation: &Operation,
+        parameter: &str,
+        principal: &str,
+        instance: &Instance,
+    ) -> Option<Binding> {
+        let collection = self.subject.collections.named_by(operation, parameter)?;
+        self.out_of_source(collection.create?, &collection.id, principal, instance)
+    }
+
+    /// The producer of what a body member such as `agentId` names.
+    fn member_producer(&self, operation: usize, member: &str, principal: &str, instance: &Instance) -> Option<Binding> {
+        let collection = self.subject.collections.named_by_member(member)?;
+        // An item does not name itself before it is there.
+        let create = collection.create.filter(|create| *create != operation)?;
+        self.out_of_source(create, &collection.id, principal, instance)
     }
 
     fn out_of_source(&self, source: usize, expression: &str, principal: &str, instance: &Instance) -> Option<Binding> {

@@ -38,7 +38,8 @@ fn parameters(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         for boundary in generator.boundaries() {
             let Some(expect) = sendable(parameter, &boundary, generator, part.clone()) else { continue };
             // A path parameter that is valid by its schema names nothing: that is the business of `unknown_ids`.
-            if parameter.place == ParameterPlace::Path && matches!(expect, Expect::Valid { .. }) {
+            let made_up = parameter.place == ParameterPlace::Path || planner.is_opaque(plain.operation, index);
+            if made_up && matches!(expect, Expect::Valid { .. }) {
                 continue;
             }
             let mut call = plain.clone();
@@ -110,10 +111,13 @@ fn body(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
     let check = check_of(&absent.expect);
     cases.push(planner.single(Phase::Boundary, check, format!("{name}/absent"), absent));
 
-    let media = preferred_media(documented);
+    let media = planner.body_media(plain.operation).unwrap_or_else(|| preferred_media(documented));
     let Some(generator) = planner.subject.body_generator(plain.operation, media) else { return };
     for boundary in generator.boundaries() {
-        if wire::encode_body(&documented.media[media], &boundary.value).is_err() {
+        let documented = &documented.media[media];
+        // Forms and texts have no types: a value is on the side where the wire puts it, or it is no case.
+        let valid = wire::body_decodes_to_valid(documented, &boundary.value, generator);
+        if wire::encode_body(documented, &boundary.value).is_err() || valid != (boundary.verdict == Verdict::Valid) {
             continue;
         }
         let mut call = plain.clone();
@@ -171,6 +175,35 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         call.expect = Expect::Refused { statuses: vec![status], codes: Vec::new() };
         let id = format!("{}/body{pointer}/unknown", operation.id);
         cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
+    }
+}
+
+impl Planner<'_> {
+    /// For each body member that can name a resource: its pointer, the call with a real one, and with one that nothing has.
+    pub(crate) fn naming_calls(&self, operation: usize, caller: &crate::case::Caller) -> Vec<(String, Call, Call)> {
+        let Some(plain) = self.plain_call(operation, caller) else { return Vec::new() };
+        let mut calls = Vec::new();
+        for (pointer, binding) in nameable(self, &plain) {
+            if !matches!(binding, Binding::Resource { .. }) {
+                continue;
+            }
+            let Some(mut call) = with_member(self, &plain, &pointer) else { continue };
+            self.make_own(&mut call);
+            let mut unknown = call.clone();
+            if let Some(CallBody::Value { bindings, .. }) = &mut call.body {
+                bindings.retain(|(bound, _)| *bound != pointer);
+                bindings.push((pointer.clone(), binding));
+            }
+            let Some(CallBody::Value { value, bindings, .. }) = &mut unknown.body else { continue };
+            let Some(place) = value.pointer_mut(&pointer) else { continue };
+            if !place.as_str().is_some_and(is_uuid) {
+                continue;
+            }
+            *place = Value::from(super::UNKNOWN_UUID);
+            bindings.retain(|(bound, _)| *bound != pointer);
+            calls.push((pointer, call, unknown));
+        }
+        calls
     }
 }
 

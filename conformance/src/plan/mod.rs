@@ -5,19 +5,26 @@ pub mod allocation;
 mod bind;
 mod boundary;
 mod examples;
+mod filter;
 mod limits;
 mod random;
+mod resources;
+mod shard;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use trueline_spec::contract::{Operation, ParameterPlace, SecurityKind};
 
+pub use self::filter::Filter;
 pub use self::random::Polarity;
+pub use self::resources::{Field, Handled, out_of_reach};
+pub use self::shard::ELSEWHERE;
 use crate::case::{
     Argument, ArgumentValue, Binding, Call, CallBody, Caller, Case, Expect, Instance, PHASES, Phase, Script,
 };
-use crate::profile::{Principal, Profile, Purpose};
+use crate::event::Shard;
+use crate::profile::{Principal, Profile, Purpose, Safety};
 use crate::subject::Subject;
 
 /// What to plan.
@@ -29,14 +36,24 @@ pub struct PlanOptions {
     pub phases: Vec<Phase>,
     /// Operations (by id) to leave out or to keep; empty: all.
     pub operations: Vec<String>,
+    /// What to keep, beside `operations`; empty: all.
+    pub include: Vec<Filter>,
+    /// What to leave out; wins over `include`.
+    pub exclude: Vec<Filter>,
+    /// What may be touched.
+    pub safety: Safety,
     /// Random cases per operation: half of them valid, half with one fault.
     pub random_cases: u64,
     /// Only the case with this id.
     pub case: Option<String>,
     /// Whether the target's clock can be moved.
     pub virtual_clock: bool,
+    /// Whether bytes can be put on a connection of their own.
+    pub wire: bool,
     /// Seconds that the run may wait for a window to end.
     pub patience_s: u64,
+    /// Which part of the plan is run, where several runs share it.
+    pub shard: Option<Shard>,
 }
 
 impl Default for PlanOptions {
@@ -45,10 +62,15 @@ impl Default for PlanOptions {
             seed: 0,
             phases: PHASES.to_vec(),
             operations: Vec::new(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            safety: Safety::default(),
             random_cases: 60,
             case: None,
             virtual_clock: false,
+            wire: false,
             patience_s: 0,
+            shard: None,
         }
     }
 }
@@ -63,6 +85,8 @@ pub struct Plan {
     pub hash: String,
     /// What the plan leaves out, and why: operation index and reason.
     pub left_out: Vec<(usize, String)>,
+    /// The part of the plan that this is, if it is not the whole.
+    pub shard: Option<Shard>,
 }
 
 /// One or many cases.
@@ -99,13 +123,14 @@ impl Plan {
         let planner = Planner { subject, profile, options: &options };
         let mut entries = Vec::new();
         let mut left_out = Vec::new();
+        let mut held_back = BTreeMap::new();
         for phase in PHASES.into_iter().filter(|phase| options.phases.contains(phase)) {
             let mut cases = Vec::new();
             match phase {
                 Phase::Examples => examples::plan(&planner, &mut cases, &mut left_out),
                 Phase::Boundary => boundary::plan(&planner, &mut cases),
                 Phase::Random => entries.extend(random::entries(&planner)),
-                Phase::Access | Phase::Limits => {}
+                Phase::Stateful | Phase::Access | Phase::Hostile | Phase::Race | Phase::Limits => {}
             }
             if phase == Phase::Limits {
                 limits::plan(&planner, &mut cases);
@@ -115,13 +140,51 @@ impl Plan {
             }
             // A check plans for its own phase each time it is asked; only this phase's cases count now.
             cases.retain(|case| case.phase == phase && planner.wants(case.operation()));
+            cases.retain(|case| match planner.forbids(case) {
+                None => true,
+                Some(why) => {
+                    held_back.entry(case.operation()).or_insert(why);
+                    false
+                }
+            });
+            // Those that need the service to themselves come last, so that the others need not wait for them.
+            cases.sort_by_key(|case| phase != Phase::Limits && case.is_alone());
             entries.extend(cases.into_iter().map(|case| Entry::Case(Box::new(case))));
+        }
+        entries.retain(|entry| match entry {
+            Entry::Random { operation, callers, .. } => {
+                let call = callers.first().and_then(|caller| planner.plain_call(*operation, caller));
+                let case = call.map(|call| planner.single(Phase::Random, "input.accepts-valid", String::new(), call));
+                match case.and_then(|case| planner.forbids(&case)) {
+                    None => true,
+                    Some(why) => {
+                        held_back.entry(*operation).or_insert(why);
+                        false
+                    }
+                }
+            }
+            Entry::Case(_) => true,
+        });
+        for (operation, why) in held_back {
+            let sent = entries.iter().any(|entry| match entry {
+                Entry::Case(case) => case.operation() == operation,
+                Entry::Random { operation: other, .. } => *other == operation,
+            });
+            if !sent && !left_out.iter().any(|(known, _)| *known == operation) {
+                left_out.push((operation, why.to_owned()));
+            }
         }
         if let Some(id) = &options.case {
             entries = entries.into_iter().filter_map(|entry| entry.only(&planner, id)).collect();
         }
         let hash = hash(subject, profile, &options, &entries);
-        Plan { options, entries, hash, left_out }
+        // The hash is that of the whole plan: by it the parts know that they belong together.
+        let shard = options.shard;
+        let mut plan = Plan { options, entries, hash, left_out, shard };
+        if let Some(shard) = shard {
+            plan.keep(shard, subject.contract.operations.len());
+        }
+        plan
     }
 
     /// How many cases.
@@ -191,8 +254,11 @@ impl Entry {
 impl<'a> Planner<'a> {
     /// Whether the options ask for this operation.
     pub fn wants(&self, operation: usize) -> bool {
-        let id = &self.subject.operation(operation).id;
-        self.options.operations.is_empty() || self.options.operations.contains(id)
+        let documented = self.subject.operation(operation);
+        let named = self.options.operations.is_empty() && self.options.include.is_empty()
+            || self.options.operations.contains(&documented.id)
+            || self.options.include.iter().any(|filter| filter.picks(documented));
+        named && !self.options.exclude.iter().any(|filter| filter.picks(documented))
     }
 
     /// Operations that the options ask for.
@@ -217,9 +283,15 @@ impl<'a> Planner<'a> {
         principals.filter(move |(_, one)| one.reserved_for == Some(purpose)).map(|(name, one)| (name.as_str(), one))
     }
 
-    /// Whether a principal's credentials satisfy an operation.
+    /// Whether a principal's credentials satisfy an operation, the scopes that they have included.
     pub fn accepts(&self, operation: &Operation, principal: &Principal) -> bool {
-        principal.opens(operation).is_some()
+        let enough = |asked: &[String]| match &principal.scopes {
+            Some(scopes) => operation.required_scopes.iter().chain(asked).all(|scope| scopes.contains(scope)),
+            None => true,
+        };
+        principal
+            .opens(operation)
+            .is_some_and(|needed| needed.schemes.get(&principal.scheme).is_some_and(|asked| enough(asked)))
     }
 
     /// Those who may call an operation with success: the first principal of the first group of each accepted scheme, and
@@ -263,7 +335,7 @@ impl<'a> Planner<'a> {
             }
         }
         if let Some(body) = &documented.body {
-            let media = preferred_media(body);
+            let media = self.body_media(operation).unwrap_or_else(|| preferred_media(body));
             let value = match body.media[media].examples.first() {
                 Some(example) => Some(example.value.clone()),
                 None => self.subject.body_generator(operation, media).map(|generator| generator.minimal()),
@@ -275,7 +347,17 @@ impl<'a> Planner<'a> {
             }
         }
         self.bind(&mut call);
+        self.make_unique(&mut call);
         Some(call)
+    }
+
+    /// The media type that bodies of an operation are written in where one is as good as another: JSON, else the first that
+    /// can be written at all.
+    pub fn body_media(&self, operation: usize) -> Option<usize> {
+        let body = self.subject.operation(operation).body.as_ref()?;
+        let preferred = preferred_media(body);
+        let writable = |media: &usize| self.subject.body_generator(operation, *media).is_some();
+        Some(preferred).filter(writable).or_else(|| (0..body.media.len()).find(writable))
     }
 
     /// As [`Planner::plain_call`], but nothing that the call names exists: for calls that must be refused before anybody
@@ -361,7 +443,8 @@ fn hash(subject: &Subject, profile: &Profile, options: &PlanOptions, entries: &[
     hasher.update(&options.seed.to_le_bytes());
     // Principals by name, scheme and values: a credential decides nothing, and must not leave a trace here.
     for (name, principal) in &profile.principals {
-        hasher.update(format!("{name}\0{}\0{:?}\0", principal.scheme, principal.values).as_bytes());
+        let rights = (&principal.tenant, &principal.scopes);
+        hasher.update(format!("{name}\0{}\0{:?}\0{rights:?}", principal.scheme, principal.values).as_bytes());
     }
     for entry in entries {
         match entry {

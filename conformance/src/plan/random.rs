@@ -6,7 +6,7 @@ use trueline_spec::contract::{Operation, ParameterPlace};
 
 use super::boundary::{check_of, note, sendable, set_argument};
 use super::{Entry, Planner};
-use crate::case::{Call, CallBody, Caller, Case, Expect, Part, Phase};
+use crate::case::{Call, CallBody, Caller, Case, Expect, FaultNote, Part, Phase};
 use crate::data::{Verdict, wire};
 
 /// Which side of the contract a case is on.
@@ -71,7 +71,7 @@ pub(super) fn case(
         expect: Expect::Valid { bound: false },
     };
     for (number, parameter) in documented.parameters.iter().enumerate() {
-        if parameter.required || dice.roll().is_multiple_of(2) {
+        if parameter.required || (dice.roll().is_multiple_of(2) && !planner.is_opaque(operation, number)) {
             let generator = planner.subject.parameter_generator(operation, number)?;
             // A value that cannot stand where it should is drawn again; after that the part is left out if it may be.
             let value = (0..4).find_map(|_| {
@@ -88,10 +88,22 @@ pub(super) fn case(
     if let Some(body) = &documented.body
         && (body.required || !dice.roll().is_multiple_of(4))
     {
-        let media = (dice.roll() % body.media.len() as u64) as usize;
-        let generator = planner.subject.body_generator(operation, media)?;
-        let value = generator.sample(dice.roll(), index);
-        call.body = Some(CallBody::Value { media, value, bindings: Vec::new() });
+        let writable = planner.subject.writable_media(operation);
+        let media = dice.roll();
+        let media = writable.get((media % writable.len().max(1) as u64) as usize).copied();
+        let made = media.and_then(|media| {
+            let generator = planner.subject.body_generator(operation, media)?;
+            // A value that has no form in the media type is drawn again.
+            let value = (0..8).find_map(|_| {
+                let value = generator.sample(dice.roll(), index);
+                wire::encode_body(&body.media[media], &value).is_ok().then_some(value)
+            });
+            Some(CallBody::Value { media, value: value?, bindings: Vec::new() })
+        });
+        if made.is_none() && body.required {
+            return None;
+        }
+        call.body = made;
     }
     planner.bind(&mut call);
     if polarity == Polarity::Invalid {
@@ -139,7 +151,10 @@ fn break_one(planner: &Planner<'_>, call: &mut Call, dice: &mut Dice, index: u64
                 let Some(generator) = planner.subject.body_generator(call.operation, media) else { continue };
                 let Some(boundary) = generator.invalid(dice.roll(), index) else { continue };
                 let Verdict::Invalid(fault) = &boundary.verdict else { continue };
-                if wire::encode_body(&body.media[media], &boundary.value).is_err() {
+                // Forms and texts have no types: what one reader may take for valid is no fault.
+                if wire::encode_body(&body.media[media], &boundary.value).is_err()
+                    || wire::body_decodes_to_valid(&body.media[media], &boundary.value, generator)
+                {
                     continue;
                 }
                 let note = note(Part::Body, fault);
@@ -150,7 +165,35 @@ fn break_one(planner: &Planner<'_>, call: &mut Call, dice: &mut Dice, index: u64
             }
         }
     }
-    None
+    leave_out(call, documented, dice)
+}
+
+/// Where no value can be wrong, a part that has to be there can still be missing.
+fn leave_out(call: &mut Call, documented: &Operation, dice: &mut Dice) -> Option<()> {
+    let required = documented.parameters.iter().enumerate().filter(|(_, parameter)| {
+        // A path without its parameter is another path.
+        parameter.required && parameter.place != ParameterPlace::Path
+    });
+    let mut parts: Vec<Part> = required.map(|(number, _)| Part::Parameter(number)).collect();
+    parts.extend(documented.body.as_ref().filter(|body| body.required).map(|_| Part::Body));
+    let part = parts.get((dice.roll() % parts.len().max(1) as u64) as usize)?.clone();
+    let schema = match &part {
+        Part::Parameter(number) => {
+            call.arguments.retain(|argument| argument.parameter != *number);
+            "/required"
+        }
+        Part::Body => {
+            call.body = None;
+            "/-required"
+        }
+    };
+    call.expect = Expect::Invalid(FaultNote {
+        part,
+        instance: String::new(),
+        schema: schema.to_owned(),
+        keyword: "required".to_owned(),
+    });
+    Some(())
 }
 
 /// A stream of numbers that depends on seed, operation, polarity and index alone (SplitMix64).

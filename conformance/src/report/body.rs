@@ -4,11 +4,28 @@ use serde_json::Value;
 
 use super::text;
 
-/// Lines of a body that are shown around what matters.
-const CONTEXT: usize = 4;
+/// How much of a body is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    /// Longer lines are cut.
+    pub(crate) columns: usize,
+    /// Lines that are shown around what matters.
+    pub(crate) context: usize,
+    /// A body of at most so many lines is shown whole.
+    pub(crate) short: usize,
+    /// JSON on one line of at most so many columns is shown as it was sent.
+    pub(crate) inline: usize,
+}
 
-/// A body of at most so many lines is shown whole.
-const SHORT: usize = 16;
+impl Window {
+    /// For a reader who scrolls through everything that there is.
+    pub(crate) fn terminal(columns: usize) -> Self {
+        Window { columns, context: 4, short: 16, inline: columns }
+    }
+
+    /// For a reader who looks at one finding at a time, and can scroll in it.
+    pub(crate) const PAGE: Window = Window { columns: 4_000, context: 40, short: 200, inline: 60 };
+}
 
 /// A line of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +40,13 @@ pub(crate) enum Line {
 }
 
 /// Lays a body out without marking anything.
-pub(crate) fn plain(body: &str, columns: usize) -> Vec<Line> {
+pub(crate) fn plain(body: &str, window: Window) -> Vec<Line> {
     let lines = match parsed(body) {
         // What is short is shown as it was sent.
-        Some(value) if text::width(body) > columns || body.contains('\n') => Layout::of(&value, None).lines,
+        Some(value) if text::width(body) > window.inline || body.contains('\n') => Layout::of(&value, None).lines,
         _ => raw(body),
     };
-    finish(lines, columns)
+    finish(lines, window)
 }
 
 /// What is no JSON, as it is.
@@ -39,16 +56,16 @@ fn raw(body: &str) -> Marks {
 
 /// Lays a body out and marks what a JSON Pointer points to; also says what the reader has to know about the mark, if it
 /// stands elsewhere than the pointer says.
-pub(crate) fn marked(body: &str, pointer: &str, columns: usize) -> (Vec<Line>, Option<String>) {
+pub(crate) fn marked(body: &str, pointer: &str, window: Window) -> (Vec<Line>, Option<String>) {
     let value = parsed(body);
     if pointer.is_empty() {
         let mut lines = value.map_or_else(|| raw(body), |value| Layout::of(&value, None).lines);
         lines.iter_mut().for_each(|(_, mark)| *mark = Some((0, 0)));
-        return (finish(lines, columns), None);
+        return (finish(lines, window), None);
     }
     let Some(value) = value else {
         let note = format!("the offending part is at {}", text::one_line(pointer, 200));
-        return (finish(raw(body), columns), Some(note));
+        return (finish(raw(body), window), Some(note));
     };
     let mut tokens: Vec<String> =
         pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
@@ -57,7 +74,7 @@ pub(crate) fn marked(body: &str, pointer: &str, columns: usize) -> (Vec<Line>, O
         absent = tokens.pop();
     }
     let note = absent.map(|name| format!("`{}` is not there", text::one_line(&name, 80)));
-    (finish(Layout::of(&value, Some(&tokens)).lines, columns), note)
+    (finish(Layout::of(&value, Some(&tokens)).lines, window), note)
 }
 
 fn parsed(body: &str) -> Option<Value> {
@@ -164,19 +181,20 @@ fn onward<'a>(target: Option<&'a [String]>, name: &str) -> Option<&'a [String]> 
 }
 
 /// Leaves out what is far from any mark, and cuts long lines around their marks.
-fn finish(lines: Marks, columns: usize) -> Vec<Line> {
+fn finish(lines: Marks, window: Window) -> Vec<Line> {
+    let Window { columns, context, short, .. } = window;
     let count = lines.len();
     let marks: Vec<usize> =
         lines.iter().enumerate().filter(|(_, (_, mark))| mark.is_some()).map(|(at, _)| at).collect();
     let shown = |at: usize| {
-        if count <= SHORT {
+        if count <= short {
             return true;
         }
         // Without a mark, or with one on everything, the beginning says most.
         if marks.is_empty() || marks.len() == count {
-            return at + 2 < SHORT || at + 1 == count;
+            return at + 2 < short || at + 1 == count;
         }
-        at < 2 || at + 1 == count || marks.iter().any(|mark| at.abs_diff(*mark) <= CONTEXT)
+        at < 2 || at + 1 == count || marks.iter().any(|mark| at.abs_diff(*mark) <= context)
     };
     let mut out = Vec::new();
     let mut gap = 0;
@@ -229,7 +247,7 @@ mod tests {
     use super::*;
 
     fn lines(body: &str, pointer: &str) -> Vec<Line> {
-        marked(body, pointer, 40).0
+        marked(body, pointer, Window::terminal(40)).0
     }
 
     #[test]
@@ -248,17 +266,17 @@ mod tests {
 
     #[test]
     fn what_is_absent_is_said_beside_its_parent() {
-        let (found, note) = marked(r#"{"a":{"b":1}}"#, "/a/c", 40);
+        let (found, note) = marked(r#"{"a":{"b":1}}"#, "/a/c", Window::terminal(40));
         assert_eq!(found[1], Line::Marked("  \"a\": {".into(), 2, 6));
         assert_eq!(note.as_deref(), Some("`c` is not there"));
-        let (found, note) = marked("{}", "/c", 40);
+        let (found, note) = marked("{}", "/c", Window::terminal(40));
         assert_eq!(found, [Line::Marked("{}".into(), 0, 2)]);
         assert_eq!(note.as_deref(), Some("`c` is not there"));
     }
 
     #[test]
     fn a_body_that_is_no_json_is_shown_as_it_is() {
-        let (found, note) = marked("<html>\n\x1b[2J", "/a", 40);
+        let (found, note) = marked("<html>\n\x1b[2J", "/a", Window::terminal(40));
         assert_eq!(found, [Line::Plain("<html>".into()), Line::Plain("\\x1b[2J".into())]);
         assert_eq!(note.as_deref(), Some("the offending part is at /a"));
     }

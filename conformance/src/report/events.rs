@@ -1,11 +1,11 @@
 //! The stream of events on disk: one JSON object a line.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use super::WriteError;
 use super::file::make_folder;
+use super::{Collector, ReadError, WriteError};
 use crate::event::Event;
 
 /// Writes events as they come, each on a line of its own and on disk before the next one: the file can be followed while
@@ -41,4 +41,34 @@ impl EventLog {
             WriteError { path: self.path.clone(), source }
         })
     }
+}
+
+/// Adds up a log of events, line by line, so that its length does not matter. A last line that was cut short, as a run that
+/// was killed leaves it, is left out.
+pub fn read(path: &Path) -> Result<Collector, ReadError> {
+    let broken = |source| ReadError::Read { path: path.to_owned(), source };
+    let mut reader = BufReader::new(File::open(path).map_err(broken)?);
+    let mut collector = Collector::new();
+    let mut line = Vec::new();
+    let mut number = 0_u64;
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).map_err(broken)? == 0 {
+            break;
+        }
+        number += 1;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match serde_json::from_slice(&line) {
+            Ok(event) => collector.take(event),
+            Err(_) if !line.ends_with(b"\n") => break,
+            Err(error) => {
+                // serde_json counts lines within what it was given.
+                let message = format!("line {number}: {error}").replace(" at line 1 column ", ", column ");
+                return Err(ReadError::Parse { path: path.to_owned(), message });
+            }
+        }
+    }
+    Ok(collector)
 }

@@ -58,3 +58,8 @@ pub fn read(path: &Path) -> Result<Report, ReadError> {
     }
     serde_json::from_slice(&bytes).map_err(parse)
 }
+
+/// The JSON Schema of the report.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Report).to_value()
+}

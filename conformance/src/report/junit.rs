@@ -38,6 +38,15 @@ pub fn to_junit(report: &Report) -> Result<Vec<u8>, quick_junit::SerializeError>
         case.set_classname(contract);
         suite.add_test_case(case);
     }
+    for stale in report.deviations.stale() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(format!("stale: {} is not there any more, take it out of the file", stale.finding));
+        status.set_type("deviation.stale");
+        status.set_description(format!("accepted because: {}", stale.reason));
+        let mut case = TestCase::new(format!("deviation {}", stale.finding), status);
+        case.set_classname(contract);
+        suite.add_test_case(case);
+    }
     if let Some(why) = unfinished(report) {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
         status.set_message(why);
@@ -62,7 +71,11 @@ pub fn to_junit(report: &Report) -> Result<Vec<u8>, quick_junit::SerializeError>
 
 /// Why a run without a single failed clause is no success all the same.
 fn unfinished(report: &Report) -> Option<&str> {
+    if let Some(why) = &report.failure {
+        return Some(why);
+    }
     match report.verdict {
+        ExitCode::Unreachable => Some("the deployment, or a credential that everything depends on, was lost"),
         ExitCode::NothingTested => Some("nothing was tested"),
         ExitCode::Interrupted => Some("the run was interrupted"),
         _ if !report.complete => Some("the run broke off"),
@@ -128,7 +141,12 @@ fn broken(report: &Report, findings: &[&Finding]) -> TestCaseStatus {
         1 => String::new(),
         count => format!(" (and {} more)", count - 1),
     };
-    status.set_message(format!("{} {}: {}{more}", level(first.level), first.check, one_line(&first.title, 300)));
+    let accepted = match report.deviations.accepting(&first.id) {
+        Some(deviation) => format!(" (accepted until {}: {})", deviation.until, one_line(&deviation.reason, 300)),
+        None => String::new(),
+    };
+    let title = one_line(&first.title, 300);
+    status.set_message(format!("{} {}: {title}{more}{accepted}", level(first.level), first.check));
     status.set_type(first.check.as_str());
     let layout = Layout::default();
     let text: Vec<String> = findings.iter().map(|finding| terminal::finding(report, finding, &layout)).collect();

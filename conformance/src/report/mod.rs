@@ -6,28 +6,40 @@
 mod body;
 mod events;
 mod file;
+mod har;
+mod html;
 mod json;
 mod junit;
+mod merge;
 mod progress;
+mod sarif;
 pub mod terminal;
 pub(crate) mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::events::EventLog;
+pub(crate) mod trust;
+
+pub use self::events::{EventLog, read as read_events};
 pub use self::file::{WriteError, write_whole};
-pub use self::json::{ReadError, read as read_json, to_json};
+pub use self::har::to_har;
+pub use self::html::to_html;
+pub use self::json::{ReadError, json_schema, read as read_json, to_json};
 pub use self::junit::to_junit;
+pub use self::merge::{MergeError, merge};
 pub use self::progress::Progress;
+pub use self::sarif::to_sarif;
 use crate::case::Phase;
 use crate::check::Level;
 use crate::clause::State;
-use crate::event::{CaseOutcome, Event, LedgerEntry, RunHeader};
+use crate::deviation::{Deviations, Register};
+use crate::event::{Asked, CaseOutcome, CheckTallies, Event, LedgerEntry, Route, RunHeader};
 use crate::finding::{Evidence, Finding};
 
 /// The version of the JSON report. A reader of format 1 can read every later report that still says 1.
@@ -40,7 +52,7 @@ pub const INTERRUPTED: &str = "interrupted";
 const KEPT: usize = 200;
 
 /// How a run ends: the exit code of `trueline`, and public API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum ExitCode {
@@ -59,7 +71,7 @@ pub enum ExitCode {
 }
 
 /// Which findings fail a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailOn {
     /// Only those that break what the contract or a standard demands.
@@ -70,7 +82,7 @@ pub enum FailOn {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// [`FORMAT`].
     pub format: u32,
@@ -79,6 +91,7 @@ pub struct Report {
     /// Which findings fail it.
     pub fail_on: FailOn,
     /// When the run started, by the machine's clock.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub started_at: Option<DateTime<Utc>>,
     /// How the run was asked for; what `trueline replay` goes by. Never holds a credential.
     pub invocation: Option<Invocation>,
@@ -88,14 +101,26 @@ pub struct Report {
     pub complete: bool,
     /// Why the run ended before its plan was done.
     pub interrupted: Option<String>,
+    /// Why the run could not start at all.
+    #[serde(default)]
+    pub failure: Option<String>,
+    /// The run ended early because the deployment, or a credential that everything depends on, was lost.
+    #[serde(default)]
+    pub lost: bool,
     /// Counts over the whole run.
     pub totals: Totals,
     /// By phase, in the order in which they ran.
     pub phases: Vec<PhaseTally>,
     /// By operation, in the order of the document.
     pub operations: Vec<OperationTally>,
-    /// Causes, the most binding first.
+    /// What the checks said of requests that were meant to match no operation.
+    #[serde(default)]
+    pub unmatched: CheckTallies,
+    /// Causes, the most binding first; those that the owner has accepted too.
     pub findings: Vec<Finding>,
+    /// Where the accepted deviations are written down, and what became of each.
+    #[serde(default)]
+    pub deviations: Deviations,
     /// Cases that failed once and not again.
     pub flaky: Vec<FlakyCase>,
     /// Further flaky cases, not listed.
@@ -113,30 +138,36 @@ pub struct Report {
 }
 
 /// How a run was asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Invocation {
     /// The contract's source.
     pub contract: ContractSource,
+    /// Overlays on it, files or URLs, as they were named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overlays: Vec<PathBuf>,
     /// The profile file, as it was named.
     pub profile: Option<PathBuf>,
     /// The base URL.
     pub base_url: String,
     /// Milliseconds for one exchange.
     pub timeout_ms: u64,
+    /// The flags of `trueline check` that decided what was sent, the seed left out.
+    #[serde(default)]
+    pub selection: Vec<String>,
 }
 
 /// Where a contract comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ContractSource {
     /// One of the built-in ones, by name.
     BuiltIn(String),
-    /// A file or folder, as it was named.
+    /// A file, folder or URL, as it was named.
     Path(PathBuf),
 }
 
 /// Counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Cases that were planned.
     pub planned: u64,
@@ -155,9 +186,10 @@ pub struct Totals {
 }
 
 /// Counts of a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseTally {
     /// Which.
+    #[schemars(with = "String")]
     pub phase: Phase,
     /// Cases in it.
     pub cases: u64,
@@ -170,7 +202,7 @@ pub struct PhaseTally {
 }
 
 /// Counts of an operation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationTally {
     /// Its id.
     pub id: String,
@@ -186,10 +218,16 @@ pub struct OperationTally {
     pub elapsed_us: u64,
     /// Which statuses came, and how often.
     pub statuses: BTreeMap<u16, u64>,
+    /// Its method, path and section.
+    #[serde(default)]
+    pub route: Option<Route>,
+    /// What each check had to say.
+    #[serde(default)]
+    pub checks: CheckTallies,
 }
 
 /// A case that failed once and not again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlakyCase {
     /// The case.
     pub case: String,
@@ -205,10 +243,17 @@ pub struct Collector {
     run: Option<RunHeader>,
     complete: bool,
     interrupted: Option<String>,
+    failure: Option<(ExitCode, String)>,
+    lost: bool,
+    fail_on: Option<FailOn>,
+    accepted: Register,
+    /// Cases of accepted findings that a verdict was found for.
+    judged_again: BTreeSet<String>,
     requests: u64,
     elapsed_ms: u64,
     phases: Vec<PhaseTally>,
     operations: Vec<OperationTally>,
+    unmatched: CheckTallies,
     findings: BTreeMap<String, Finding>,
     flaky: Vec<FlakyCase>,
     flaky_unlisted: u64,
@@ -239,6 +284,13 @@ impl Collector {
         self
     }
 
+    /// Notes what the owner has accepted.
+    #[must_use]
+    pub fn accepting(mut self, accepted: Register) -> Self {
+        self.accepted = accepted;
+        self
+    }
+
     /// How many causes are confirmed so far.
     pub fn findings(&self) -> usize {
         self.findings.len()
@@ -247,13 +299,28 @@ impl Collector {
     /// Takes the next event.
     pub fn take(&mut self, event: Event) {
         match event {
+            Event::RunInvoked(asked) => {
+                let Asked { at, invocation, fail_on, accepted } = *asked;
+                self.started_at = Some(at);
+                self.invocation = Some(invocation);
+                self.fail_on = Some(fail_on);
+                self.accepted = accepted;
+            }
+            Event::RunFailed { exit, why } => self.failure = Some((exit, why)),
             Event::RunStarted(header) => {
-                let operation = |id: &String| OperationTally { id: id.clone(), ..OperationTally::default() };
-                self.operations = header.operations.iter().map(operation).collect();
+                let operation = |(index, id): (usize, &String)| OperationTally {
+                    id: id.clone(),
+                    route: header.routes.get(index).cloned(),
+                    ..OperationTally::default()
+                };
+                self.operations = header.operations.iter().enumerate().map(operation).collect();
                 self.run = Some(header);
             }
             Event::PhaseStarted { phase, cases } => self.phase(phase).cases = cases,
-            Event::CaseFinished { operation, phase, outcome, elapsed_us, .. } => {
+            Event::CaseFinished { id, operation, phase, outcome, elapsed_us, .. } => {
+                if outcome != CaseOutcome::Inconclusive && self.accepted.names_case(&id) {
+                    self.judged_again.insert(id);
+                }
                 let tally = self.phase(phase);
                 *of_outcome(outcome, &mut tally.passed, &mut tally.failed, &mut tally.inconclusive) += 1;
                 if let Some(tally) = self.operations.get_mut(operation) {
@@ -287,6 +354,7 @@ impl Collector {
             Event::RunFinished(summary) => {
                 self.complete = true;
                 self.interrupted = summary.interrupted;
+                self.lost = summary.lost;
                 self.requests = summary.requests;
                 self.elapsed_ms = summary.elapsed_ms;
                 self.ledger = summary.ledger;
@@ -296,8 +364,20 @@ impl Collector {
                         None => self.operations.push(OperationTally { id, statuses, ..OperationTally::default() }),
                     }
                 }
+                for (id, checks) in summary.checks {
+                    match self.operations.iter_mut().find(|tally| tally.id == id) {
+                        Some(tally) => tally.checks = checks,
+                        None => self.unmatched = checks,
+                    }
+                }
             }
         }
+    }
+
+    /// The report; what fails the run is as the events say, or MUST findings where they say nothing.
+    pub fn finish_as_asked(self) -> Report {
+        let fail_on = self.fail_on.unwrap_or_default();
+        self.finish(fail_on)
     }
 
     /// The report. `fail_on` decides the verdict.
@@ -313,26 +393,28 @@ impl Collector {
             elapsed_ms: self.elapsed_ms,
         };
         let mut findings: Vec<Finding> = self.findings.into_values().collect();
-        findings.sort_by(|a, b| {
-            let key = |one: &Finding| (one.check.clone(), one.place.file.clone(), one.place.line, one.id.clone());
-            b.level.cmp(&a.level).then_with(|| key(a).cmp(&key(b)))
-        });
+        sort(&mut findings);
         // Workers race, so cases fail in an order that differs from run to run.
         let mut flaky = self.flaky;
         flaky.sort_by(|a, b| (&a.case, &a.what).cmp(&(&b.case, &b.what)));
+        let verdict = self.failure.as_ref().map_or(ExitCode::NothingTested, |(exit, _)| *exit);
         let mut report = Report {
             format: FORMAT,
-            verdict: ExitCode::NothingTested,
+            verdict,
             fail_on,
             started_at: self.started_at,
             invocation: self.invocation,
             run: self.run,
             complete: self.complete,
             interrupted: self.interrupted,
+            failure: self.failure.map(|(_, why)| why),
+            lost: self.lost,
             totals,
             phases: self.phases,
             operations: self.operations,
+            unmatched: self.unmatched,
             findings,
+            deviations: Deviations::default(),
             flaky,
             flaky_unlisted: self.flaky_unlisted,
             skipped: self.skipped,
@@ -341,6 +423,7 @@ impl Collector {
             clock_advanced_s: self.clock_advanced_s,
             ledger: self.ledger,
         };
+        report.deviations = Deviations::of(&report, self.accepted, &self.judged_again);
         report.verdict = report.judge();
         report
     }
@@ -374,6 +457,14 @@ impl Collector {
     }
 }
 
+/// The most binding first, then by check and place.
+fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        let key = |one: &Finding| (one.check.clone(), one.place.file.clone(), one.place.line, one.id.clone());
+        b.level.cmp(&a.level).then_with(|| key(a).cmp(&key(b)))
+    });
+}
+
 fn of_outcome<'a>(
     outcome: CaseOutcome,
     passed: &'a mut u64,
@@ -403,13 +494,26 @@ impl Report {
         self.totals.passed + self.totals.failed
     }
 
-    /// Findings of one level.
+    /// Findings of one level that the owner has not accepted.
     pub fn findings_of(&self, level: Level) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(move |finding| finding.level == level)
+        self.open_findings().filter(move |finding| finding.level == level)
+    }
+
+    /// Whether nothing that was found fails the run, and something was tested.
+    pub fn conforms(&self) -> bool {
+        self.verdict == ExitCode::Conforms
+    }
+
+    /// Findings that the owner has not accepted, or not any more.
+    pub fn open_findings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| self.deviations.accepting(&finding.id).is_none())
     }
 
     /// Whether a finding fails the run.
     pub fn fails(&self, finding: &Finding) -> bool {
+        if self.deviations.accepting(&finding.id).is_some() {
+            return false;
+        }
         match self.fail_on {
             FailOn::Must => finding.level == Level::Must,
             FailOn::Should => true,
@@ -422,10 +526,14 @@ impl Report {
     }
 
     fn judge(&self) -> ExitCode {
-        if self.interrupted.as_deref() == Some(INTERRUPTED) {
+        if self.failure.is_some() {
+            self.verdict
+        } else if self.interrupted.as_deref() == Some(INTERRUPTED) {
             ExitCode::Interrupted
-        } else if self.findings.iter().any(|finding| self.fails(finding)) {
+        } else if self.findings.iter().any(|finding| self.fails(finding)) || self.deviations.stale().next().is_some() {
             ExitCode::Findings
+        } else if self.lost {
+            ExitCode::Unreachable
         } else if self.judged() == 0 {
             ExitCode::NothingTested
         } else {
@@ -463,6 +571,13 @@ impl ExitCode {
     }
 }
 
+/// The whole report as text, without colours: what a failed assertion shows.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&terminal::render(self, &terminal::Layout::default()))
+    }
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         std::process::ExitCode::from(code.code())
@@ -482,6 +597,15 @@ impl fmt::Display for ContractSource {
             ContractSource::Path(path) => path.display().fmt(f),
         }
     }
+}
+
+/// The exchange to show: the last whose offending part is known, else the last.
+pub(crate) fn offending_exchange(finding: &Finding) -> Option<usize> {
+    let exchanges = &finding.evidence.exchanges;
+    let offends = |exchange: &crate::finding::RecordedExchange| {
+        exchange.response.as_ref().is_some_and(|response| response.offending.is_some())
+    };
+    exchanges.iter().rposition(offends).or_else(|| exchanges.len().checked_sub(1))
 }
 
 /// The word of RFC 2119.

@@ -79,7 +79,11 @@ impl Progress {
                 }
             }
             Event::RunFinished(_) => self.finish(),
-            Event::FindingConfirmed(_) | Event::Flaky { .. } | Event::ClockAdvanced { .. } => {}
+            Event::RunInvoked(_)
+            | Event::RunFailed { .. }
+            | Event::FindingConfirmed(_)
+            | Event::Flaky { .. }
+            | Event::ClockAdvanced { .. } => {}
         }
         if findings != self.findings {
             self.message(findings);

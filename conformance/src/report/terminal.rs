@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::body::{self, Line};
+use super::body::{self, Line, Window};
 use super::text::{self, count, one_line, thousands};
-use super::{ExitCode, FailOn, INTERRUPTED, OperationTally, Report, documented_status, level};
+use super::{ExitCode, FailOn, INTERRUPTED, OperationTally, Report, documented_status, level, offending_exchange};
 use crate::check::{Level, Meta};
 use crate::clause::State;
+use crate::deviation::DeviationState;
 use crate::event::LedgerEntry;
 use crate::finding::{Finding, Offending, Place, RecordedExchange, RecordedRequest, RecordedResponse};
 
@@ -47,11 +48,13 @@ pub fn render(report: &Report, layout: &Layout) -> String {
     if !layout.quiet {
         page.header(report);
     }
-    for finding in report.findings.iter().take(IN_FULL) {
+    let open: Vec<&Finding> = report.open_findings().collect();
+    for finding in open.iter().take(IN_FULL) {
         page.blank();
         page.finding(report, finding);
     }
-    page.short_findings(report.findings.get(IN_FULL..).unwrap_or_default());
+    page.short_findings(open.get(IN_FULL..).unwrap_or_default());
+    page.deviations(report);
     page.flaky(report);
     if !layout.quiet {
         page.notes(report);
@@ -97,7 +100,7 @@ pub fn explain(meta: &Meta, layout: &Layout) -> String {
 }
 
 #[derive(Clone, Copy)]
-enum Paint {
+pub(super) enum Paint {
     Bold,
     Dim,
     Red,
@@ -175,6 +178,9 @@ impl<'a> Page<'a> {
         self.field("contract", &format!("{}{source}, digest {}", run.contract, text::cut(&run.digest, 12)));
         self.field("target", &text::harmless(&run.target));
         self.field("seed", &run.seed.to_string());
+        if let Some(shard) = run.shard {
+            self.field("shard", &format!("{shard} of the plan; `trueline merge` puts all of them together"));
+        }
         let phases: Vec<String> = run.phases.iter().map(ToString::to_string).collect();
         let plan = format!("{}: {} in {}", run.plan, count(run.cases, "case"), text::and(&phases));
         self.field("plan", &plan);
@@ -313,7 +319,7 @@ impl<'a> Page<'a> {
         }
         if !request.body.is_empty() {
             self.gutter("");
-            self.body(&body::plain(&request.body, self.body_columns()));
+            self.body(&body::plain(&request.body, self.window()));
         }
     }
 
@@ -351,7 +357,7 @@ impl<'a> Page<'a> {
             _ if response.body.is_empty() => {}
             Some(Offending::Body(pointer)) => {
                 self.gutter("");
-                let (lines, note) = body::marked(&response.body, pointer, self.body_columns());
+                let (lines, note) = body::marked(&response.body, pointer, self.window());
                 let marked = lines.iter().any(|line| matches!(line, Line::Marked(..)));
                 match note {
                     Some(note) if marked => self.body_with_note(&lines, &note),
@@ -365,13 +371,13 @@ impl<'a> Page<'a> {
             }
             _ => {
                 self.gutter("");
-                self.body(&body::plain(&response.body, self.body_columns()));
+                self.body(&body::plain(&response.body, self.window()));
             }
         }
     }
 
-    fn body_columns(&self) -> usize {
-        self.layout.columns.saturating_sub(6).max(20)
+    fn window(&self) -> Window {
+        Window::terminal(self.layout.columns.saturating_sub(6).max(20))
     }
 
     fn body(&mut self, lines: &[Line]) {
@@ -414,7 +420,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    fn short_findings(&mut self, findings: &[Finding]) {
+    fn short_findings(&mut self, findings: &[&Finding]) {
         if findings.is_empty() {
             return;
         }
@@ -422,6 +428,28 @@ impl<'a> Page<'a> {
         for one in findings {
             let line = format!("{:<6} {}  {}  {}", level(one.level), one.check, one_line(&one.title, 120), one.id);
             self.wrapped("  ", "         ", &line);
+        }
+    }
+
+    /// What the owner has accepted, and what has become of it.
+    fn deviations(&mut self, report: &Report) {
+        let file = report.deviations.file.as_ref().map(|file| format!(" ({})", file.display())).unwrap_or_default();
+        for (state, title) in [
+            (DeviationState::Stale, "Stale: accepted, and not there any more; take them out of the file"),
+            (DeviationState::Expired, "Accepted once, and past the last day"),
+            (DeviationState::Accepted, "Accepted, so no reason to fail"),
+            (DeviationState::NotSeen, "Accepted, and not looked at in this run"),
+        ] {
+            let mut of_state = report.deviations.in_state(state).peekable();
+            if of_state.peek().is_none() {
+                continue;
+            }
+            self.title(&format!("{title}{file}"));
+            for one in of_state {
+                self.line(&format!("  {}  {}  {}", one.finding, one.check, one_line(&one.title, 120)));
+                let until = one.until;
+                self.wrapped("    ", "    ", &format!("until {until}: {}", one_line(&one.reason, 400)));
+            }
         }
     }
 
@@ -580,16 +608,23 @@ impl<'a> Page<'a> {
 }
 
 /// The one line that many will read only.
-fn verdict(report: &Report) -> (&'static str, Paint, String) {
+pub(super) fn verdict(report: &Report) -> (&'static str, Paint, String) {
     let must = report.findings_of(Level::Must).count() as u64;
     let should = report.findings_of(Level::Should).count() as u64;
     let time = text::duration(Duration::from_millis(report.totals.elapsed_ms));
     let judged = count(report.judged(), "case");
+    let stale = report.deviations.stale().count() as u64;
+    let accepted = report.deviations.in_state(DeviationState::Accepted).count() as u64;
     let found = match (must, should) {
+        (0, 0) if stale > 0 => count(stale, "stale deviation"),
         (0, 0) => "no finding".to_owned(),
         (must, 0) => count(must, "MUST finding"),
         (0, should) => count(should, "SHOULD finding"),
         (must, should) => format!("{} and {}", count(must, "MUST finding"), count(should, "SHOULD finding")),
+    };
+    let found = match accepted {
+        0 => found,
+        accepted => format!("{found} ({accepted} accepted)"),
     };
     let partial = match &report.interrupted {
         Some(why) if why != INTERRUPTED => format!("; the run ended before its plan: {}", one_line(why, 200)),
@@ -608,7 +643,7 @@ fn verdict(report: &Report) -> (&'static str, Paint, String) {
         }
         ExitCode::Findings => {
             let strict = match report.fail_on {
-                FailOn::Should if must == 0 => "; --fail-on should fails it",
+                FailOn::Should if must == 0 && should > 0 => "; --fail-on should fails it",
                 _ => "",
             };
             ("DOES NOT CONFORM", Paint::Red, format!("{found} in {judged}, {time}{strict}{partial}"))
@@ -628,7 +663,13 @@ fn verdict(report: &Report) -> (&'static str, Paint, String) {
             let of = count(report.totals.planned, "case");
             ("INTERRUPTED", Paint::Yellow, format!("after {} of {of}, {time}; {found} until then", thousands(done)))
         }
-        ExitCode::Usage | ExitCode::Unreachable => ("NOT RUN", Paint::Red, format!("{found}, {time}{partial}")),
+        ExitCode::Unreachable if report.failure.is_none() => {
+            ("BROKE OFF", Paint::Red, format!("{found} in {judged}, {time}{partial}"))
+        }
+        ExitCode::Usage | ExitCode::Unreachable => {
+            let why = report.failure.as_deref().map(|why| one_line(why, 400));
+            ("NOT RUN", Paint::Red, why.unwrap_or_else(|| "the reason is not known".to_owned()))
+        }
     }
 }
 
@@ -655,31 +696,23 @@ fn is_exercised(state: State) -> bool {
 }
 
 /// The operation that the finding's case is about.
-fn operation_of<'a>(report: &'a Report, finding: &Finding) -> Option<&'a str> {
+pub(super) fn operation_of<'a>(report: &'a Report, finding: &Finding) -> Option<&'a str> {
     let index = finding.evidence.case.operation();
     report.run.as_ref()?.operations.get(index).map(String::as_str)
 }
 
-/// The exchange to show: the last whose offending part is known, else the last.
-fn offending_exchange(finding: &Finding) -> Option<usize> {
-    let exchanges = &finding.evidence.exchanges;
-    let offends =
-        |exchange: &RecordedExchange| exchange.response.as_ref().is_some_and(|response| response.offending.is_some());
-    exchanges.iter().rposition(offends).or_else(|| exchanges.len().checked_sub(1))
-}
-
 /// Where in the recorded exchanges others are left out: of a long count, its first two and everything after it are kept.
-fn gap_at(finding: &Finding) -> usize {
+pub(super) fn gap_at(finding: &Finding) -> usize {
     (finding.evidence.exchanges.len() / 2).min(2)
 }
 
 /// The number of a recorded exchange in its whole sequence.
-fn number_of(finding: &Finding, index: usize) -> usize {
+pub(super) fn number_of(finding: &Finding, index: usize) -> usize {
     let left_out = if index >= gap_at(finding) { finding.evidence.left_out } else { 0 };
     index + 1 + left_out
 }
 
-fn outcome(exchange: &RecordedExchange) -> String {
+pub(super) fn outcome(exchange: &RecordedExchange) -> String {
     match (&exchange.response, &exchange.failure) {
         (Some(response), _) => response.status.to_string(),
         (None, Some(failure)) => one_line(failure, 120),
@@ -688,13 +721,13 @@ fn outcome(exchange: &RecordedExchange) -> String {
 }
 
 /// Path and query of a URL; the host is in the report's header.
-fn path_of(url: &str) -> &str {
+pub(super) fn path_of(url: &str) -> &str {
     let Some((_, rest)) = url.split_once("://") else { return url };
     rest.find('/').map_or("/", |at| &rest[at..])
 }
 
 /// Which part of a line of the document a place means: from its column to the end of what stands there.
-fn caret(line: &str, column: u32) -> (usize, usize) {
+pub(super) fn caret(line: &str, column: u32) -> (usize, usize) {
     let from = (column.saturating_sub(1) as usize).min(line.chars().count());
     let rest: String = line.chars().skip(from).collect();
     // A comment is no part of the promise, nor is the colon of a key whose value stands below.

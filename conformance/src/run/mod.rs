@@ -2,13 +2,16 @@
 //! every exchange. What it finds out it says in events.
 
 mod bindings;
+mod chain;
 mod group;
 mod perform;
 mod reasons;
 mod record;
+mod redact;
 mod sequence;
 mod sessions;
 mod shrink;
+mod wreck;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +22,15 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use self::bindings::Resources;
+pub(crate) use self::bindings::{Made, path_below};
+pub(crate) use self::chain::bindings_of;
 use self::group::Causes;
+use self::redact::Secrets;
 use self::sessions::Sessions;
 use crate::case::{Case, Phase, Script};
 use crate::check::Verdicts;
 use crate::clause::{Ledger, State};
-use crate::event::{CaseOutcome, Event, LedgerEntry, RunHeader, RunSummary};
+use crate::event::{CaseOutcome, CheckTallies, CheckTally, Event, LedgerEntry, Route, RunHeader, RunSummary};
 use crate::plan::allocation::{Allocation, Allocator};
 use crate::plan::{Plan, PlanOptions, Planner};
 use crate::profile::Profile;
@@ -85,7 +91,12 @@ pub(crate) struct Run {
     ledger: Ledger,
     causes: Causes,
     sessions: Sessions,
+    secrets: Secrets,
     resources: Resources,
+    /// Different in every run, in letters and digits.
+    pub(crate) nonce: String,
+    /// Unique texts given out.
+    uniques: AtomicU64,
     requests: AtomicU64,
     /// Exchanges in a row that reached nobody.
     lost: AtomicU64,
@@ -99,6 +110,8 @@ struct Tally {
     outcomes: BTreeMap<CaseOutcome, u64>,
     skipped: BTreeMap<String, u64>,
     statuses: Vec<BTreeMap<u16, u64>>,
+    /// By operation (none: requests that match none) and check: what was said.
+    checks: BTreeMap<(Option<usize>, &'static str), CheckTally>,
     /// Statuses and codes that nothing was sent for, and why, by operation.
     reasons: BTreeMap<usize, String>,
 }
@@ -130,11 +143,13 @@ pub async fn replay(
     events: Sender<Event>,
 ) -> Result<(), RunError> {
     let plan_options = PlanOptions { virtual_clock: target.has_virtual_clock(), ..PlanOptions::default() };
+    let case = redact::restored(case, &profile);
     let plan = Plan {
         hash: format!("replay of {}", case.id),
         entries: vec![crate::plan::Entry::Case(Box::new(case))],
         options: plan_options,
         left_out: Vec::new(),
+        shard: None,
     };
     run(subject, profile, plan, target, options, events).await
 }
@@ -153,7 +168,12 @@ enum Due {
 
 enum Barrier {
     Phase(Phase, u64),
-    Wait { window: Duration, class: String },
+    /// From here on one case at a time, or not any more.
+    Alone(bool),
+    Wait {
+        window: Duration,
+        class: String,
+    },
 }
 
 /// Walks a plan in order.
@@ -164,6 +184,7 @@ struct Feed<'a> {
     entry: usize,
     index: u64,
     phase: Option<Phase>,
+    alone: bool,
     waiting: Option<Box<Case>>,
     patience: Duration,
     virtual_clock: bool,
@@ -193,7 +214,16 @@ impl Feed<'_> {
                 }
             },
         };
+        if case.is_alone() != self.alone {
+            self.alone = case.is_alone();
+            self.waiting = Some(case);
+            return Some(Due::Barrier(Barrier::Alone(self.alone)));
+        }
         match self.allocator.allocate(&mut case) {
+            Allocation::Never { class } => {
+                let reason = format!("rate class `{class}` allows fewer requests than the case has");
+                Some(Due::Skip { id: case.id.clone(), operation: case.operation(), reason })
+            }
             Allocation::Send => Some(Due::Case(case)),
             Allocation::Wait { window, class } => {
                 if self.virtual_clock || window <= self.patience {
@@ -223,7 +253,10 @@ impl Run {
             ledger: Ledger::new(&subject.clauses),
             causes: Causes::default(),
             sessions: Sessions::default(),
+            secrets: Secrets::of(&profile),
             resources: Resources::default(),
+            nonce: nonce(),
+            uniques: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             started: Instant::now(),
@@ -243,7 +276,13 @@ impl Run {
     }
 
     /// The receiver may be gone (a reporter that failed); the run goes on.
-    async fn say(&self, event: Event) {
+    async fn say(&self, mut event: Event) {
+        match &mut event {
+            Event::CaseSkipped { reason: text, .. } | Event::Flaky { what: text, .. } | Event::Note { text } => {
+                *text = self.redact(text);
+            }
+            _ => {}
+        }
         let _ = self.events.send(event).await;
     }
 
@@ -259,7 +298,17 @@ impl Run {
             plan: plan.hash.clone(),
             cases: plan.len(),
             operations: contract.operations.iter().map(|operation| operation.id.clone()).collect(),
+            routes: contract
+                .operations
+                .iter()
+                .map(|operation| Route {
+                    method: operation.method.to_string(),
+                    path: operation.path.to_string(),
+                    section: operation.tag.clone(),
+                })
+                .collect(),
             phases: plan.options.phases.clone(),
+            shard: plan.shard,
         }))
         .await;
         for (operation, reason) in &plan.left_out {
@@ -291,6 +340,7 @@ impl Run {
             entry: 0,
             index: 0,
             phase: None,
+            alone: false,
             waiting: None,
             patience: Duration::from_secs(plan.options.patience_s),
             virtual_clock: plan.options.virtual_clock && self.target.has_virtual_clock(),
@@ -308,10 +358,10 @@ impl Run {
             match reached {
                 None => return None,
                 Some(Barrier::Phase(phase, cases)) => {
-                    // Exhausting a class moves the clock under everybody's feet.
-                    sequential = phase == Phase::Limits;
                     self.say(Event::PhaseStarted { phase, cases }).await;
                 }
+                // Exhausting a class moves the clock under everybody's feet; a list is everybody's.
+                Some(Barrier::Alone(alone)) => sequential = alone,
                 Some(Barrier::Wait { window, class }) => {
                     self.pass(window + Duration::from_secs(1), &format!("rate class `{class}` is spent")).await;
                 }
@@ -369,7 +419,9 @@ impl Run {
         let started = Instant::now();
         let attempt = match &case.script {
             Script::Single(_) => self.attempt_single(&case).await,
-            Script::Exhaust(_) | Script::Quota(_) | Script::Expire(_) => self.attempt_sequence(&case).await,
+            Script::Exhaust(_) | Script::Quota(_) | Script::Expire(_) | Script::Chain(_) | Script::Wire(_) => {
+                self.attempt_sequence(&case).await
+            }
         };
         let attempt = match attempt {
             Ok(attempt) => attempt,
@@ -403,6 +455,12 @@ impl Run {
 
     /// Notes what held, and follows up what broke: once more from a clean state, then as small as it goes.
     async fn settle(&self, case: &Case, attempt: perform::Attempt) -> CaseOutcome {
+        {
+            let mut tally = lock(&self.tally);
+            for said in &attempt.verdicts.said {
+                tally.checks.entry((said.operation, said.check)).or_default().add(&said.tally);
+            }
+        }
         for clause in &attempt.verdicts.held {
             self.ledger.note(*clause, State::Held);
         }
@@ -463,11 +521,37 @@ impl Run {
                     .zip(&tally.statuses)
                     .map(|(operation, statuses)| (operation.id.clone(), statuses.clone()))
                     .collect(),
+                checks: checks_by_operation(contract, &tally.checks),
+                lost: interrupted.is_some() && self.lost.load(Ordering::Relaxed) >= LOST,
                 interrupted,
             }
         };
         self.say(Event::RunFinished(Box::new(summary))).await;
     }
+}
+
+fn checks_by_operation(
+    contract: &trueline_spec::Contract,
+    checks: &BTreeMap<(Option<usize>, &'static str), CheckTally>,
+) -> BTreeMap<String, CheckTallies> {
+    let mut by_operation: BTreeMap<String, CheckTallies> = BTreeMap::new();
+    for ((operation, check), tally) in checks {
+        let id = operation.map_or_else(String::new, |index| contract.operations[index].id.clone());
+        by_operation.entry(id).or_default().insert((*check).to_owned(), *tally);
+    }
+    by_operation
+}
+
+/// Seconds since 1970 in base 36: seven letters and digits.
+fn nonce() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut rest = since.as_secs();
+    let mut digits = Vec::new();
+    while rest > 0 {
+        digits.push(char::from_digit((rest % 36) as u32, 36).unwrap_or('0'));
+        rest /= 36;
+    }
+    digits.iter().rev().collect()
 }
 
 impl Verdicts {

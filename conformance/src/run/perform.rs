@@ -43,14 +43,14 @@ impl Run {
     /// Binds and sends one call.
     pub(crate) async fn step(&self, call: &Call, context: &mut CaseContext, purpose: Purpose) -> Result<Step, String> {
         if let Caller::FreshSession(name) = &call.caller
-            && context.session.is_none()
+            && !context.sessions.contains_key(name)
         {
-            context.session = Some(self.fresh_session(name).await?);
+            context.sessions.insert(name.clone(), self.fresh_session(name).await?);
         }
         let bound = self.bind(call, context).await?;
         let sent_ms = self.target.now_ms();
         let exchange = self.send(&bound, context).await?;
-        Ok(Step { purpose, call: bound, exchange, sent_ms })
+        Ok(Step { purpose, act: String::new(), call: bound, exchange, sent_ms })
     }
 
     /// Lets every check judge one exchange.
@@ -70,12 +70,14 @@ impl Run {
                         Caller::Principal(name) | Caller::FreshSession(name) => {
                             self.profile.principals.get(name).map(|one| one.scheme.as_str())
                         }
+                        Caller::Minted { by, .. } => self.planner().minted_scheme(by),
                         _ => None,
                     },
                     virtual_clock: self.target.has_virtual_clock(),
                 };
+                let operation = (!seen.is_unmatched()).then_some(step.call.operation);
                 for check in crate::check::all() {
-                    check.judge(&seen, verdicts);
+                    verdicts.asking(*check, operation, |verdicts| check.judge(&seen, verdicts));
                 }
             }
             Err(Failure::Unreachable(_)) => {}
@@ -100,15 +102,45 @@ impl Run {
 
     /// Sends a call that has no bindings and nobody's session.
     pub(crate) async fn send_plain(&self, call: &Call) -> Result<Exchange, String> {
-        let request = self.encode(call)?;
+        let mut request = self.encode(call)?;
+        self.add_headers(call, &mut request)?;
         Ok(self.exchange(request).await)
     }
 
     /// Sends a bound call with its caller's credential.
     pub(crate) async fn send(&self, call: &Call, context: &mut CaseContext) -> Result<Exchange, String> {
+        let request = self.prepare(call, context).await?;
+        Ok(self.exchange(request).await)
+    }
+
+    /// A bound call as a request with its caller's credential.
+    pub(crate) async fn prepare(&self, call: &Call, context: &CaseContext) -> Result<Request, String> {
         let mut request = self.encode(call)?;
         self.authenticate(call, context, &mut request).await?;
-        Ok(self.exchange(request).await)
+        self.add_headers(call, &mut request)?;
+        Ok(request)
+    }
+
+    /// The profile's own headers; what a call sets itself wins.
+    fn add_headers(&self, call: &Call, request: &mut Request) -> Result<(), String> {
+        let of_caller = match &call.caller {
+            Caller::Principal(name) | Caller::FreshSession(name) | Caller::Minted { by: name, .. } => {
+                self.profile.principals.get(name).map(|one| &one.headers)
+            }
+            _ => None,
+        };
+        for (name, value) in of_caller.into_iter().flatten().chain(&self.profile.headers) {
+            let name = header_name(name)?;
+            if !request.headers.iter().any(|(known, _)| *known == name) {
+                request.headers.push((name, header_value(value)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a request that goes past [`Run::send`].
+    pub(crate) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn exchange(&self, request: Request) -> Exchange {
@@ -139,7 +171,7 @@ impl Run {
         }
     }
 
-    fn encode(&self, call: &Call) -> Result<Request, String> {
+    pub(crate) fn encode(&self, call: &Call) -> Result<Request, String> {
         let operation = self.subject.operation(call.operation);
         let mut headers = vec![
             (USER_AGENT, HeaderValue::from_static(concat!("trueline/", env!("CARGO_PKG_VERSION")))),
@@ -210,8 +242,13 @@ impl Run {
                 headers.retain(|(name, _)| *name != CONTENT_TYPE);
                 headers.push((CONTENT_TYPE, header_value(other)?));
             }
-            Some(Twist::Header(name, value)) => headers.push((header_name(name)?, header_value(value)?)),
-            None => {}
+            Some(Twist::Header(name, value)) => {
+                let name = header_name(name)?;
+                headers.retain(|(other, _)| *other != name);
+                headers.push((name, header_value(value)?));
+            }
+            // Bindings have been resolved by now.
+            Some(Twist::BoundHeader(..) | Twist::Follow(_)) | None => {}
         }
         Ok(Request { method, path, headers, body, from: call.from })
     }
@@ -221,7 +258,11 @@ impl Run {
         let (scheme, credential, verbatim) = match &call.caller {
             Caller::Anonymous => return Ok(()),
             Caller::Principal(name) | Caller::FreshSession(name) => {
-                let session = match &context.session {
+                let own = match &call.caller {
+                    Caller::FreshSession(_) => context.sessions.get(name),
+                    _ => None,
+                };
+                let session = match own {
                     Some(session) => session.clone(),
                     None => self.session(name).await?,
                 };
@@ -242,17 +283,28 @@ impl Run {
                     BadCredentialSource::Literal(text) => (Some(text.clone()), false),
                     BadCredentialSource::Verbatim(text) => (Some(text.clone()), true),
                     BadCredentialSource::Altered { principal, how } => {
-                        (Some(alter(&self.good_credential(principal, scheme).await?, *how)), false)
+                        let altered = alter(&self.good_credential(principal, scheme).await?, *how);
+                        // It still holds most of the good one.
+                        let shown = format!("${}_{how:?}", super::sessions::shout(principal)).to_uppercase();
+                        self.learn_secret(&altered, shown);
+                        (Some(altered), false)
                     }
+                    BadCredentialSource::Revoked { by } => (Some(self.revoked(by).await?), false),
                     BadCredentialSource::FromLogin { principal, pointer } => {
                         let session = self.session(principal).await?;
                         let value = session.answer.pointer(pointer).and_then(Value::as_str);
                         let value =
                             value.ok_or_else(|| format!("the login of `{principal}` gave nothing at {pointer}"))?;
+                        let shown = super::sessions::shout(&format!("${principal}{pointer}")).replacen('_', "$", 1);
+                        self.learn_secret(value, shown);
                         (Some(value.to_owned()), false)
                     }
                 };
                 (scheme.clone(), credential, verbatim)
+            }
+            Caller::Minted { by, scopes } => {
+                let scheme = self.planner().minted_scheme(by).unwrap_or_default().to_owned();
+                (scheme, Some(self.minted(by, scopes).await?), false)
             }
         };
         match credential {

@@ -51,6 +51,17 @@ impl<'a> Reasons<'a> {
             ClauseKind::Quota(_) => {
                 "no principal of the profile is reserved for `quotas` and has a figure for this one".to_owned()
             }
+            ClauseKind::State if !ran(Phase::Stateful) => not_run(Phase::Stateful),
+            ClauseKind::State => {
+                "no principal of the profile can make such a resource and do this to it, or the document does not say enough \
+                 of its members"
+                    .to_owned()
+            }
+            ClauseKind::Tenancy if !ran(Phase::Access) => not_run(Phase::Access),
+            ClauseKind::Tenancy => {
+                "the profile has no two principals of different `tenant` that can call it, or nothing that one of them owns"
+                    .to_owned()
+            }
             ClauseKind::Security if !ran(Phase::Access) => not_run(Phase::Access),
             ClauseKind::Constraint if !ran(Phase::Boundary) && !ran(Phase::Random) => not_run(Phase::Boundary),
             ClauseKind::Constraint => "no request violates this and nothing else on the wire".to_owned(),

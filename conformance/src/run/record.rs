@@ -22,14 +22,21 @@ impl Run {
         let counted = steps.iter().take_while(|step| step.purpose == Purpose::Count).count();
         let dull = if steps.len() > 1 && counted > 2 * SHOWN_ENDS { SHOWN_ENDS..counted - SHOWN_ENDS } else { 0..0 };
         let shown = steps.iter().enumerate().filter(|(index, _)| !dull.contains(index));
-        let guilty = match broken.during {
+        let guilty = match broken.during.filter(|_| broken.act.is_none()) {
             Some(purpose) => steps.iter().rposition(|step| step.purpose == purpose),
             None => None,
         };
-        let guilty = guilty.unwrap_or(steps.len().saturating_sub(1));
+        let in_act = broken.act.as_ref().and_then(|act| steps.iter().rposition(|step| step.act == *act));
+        let guilty = in_act.or(guilty).unwrap_or(steps.len().saturating_sub(1));
+        // Everything is learned before anything is shown: a later answer may repeat what an earlier one made up.
+        for step in steps {
+            if let Some(response) = step.exchange.response() {
+                self.learn_returned(response, step.exchange.json());
+            }
+        }
         let offending = |index: usize| broken.offending.clone().filter(|_| index == guilty);
         let exchanges = shown.map(|(index, step)| self.record(step, offending(index))).collect();
-        Evidence { case, exchanges, left_out: dull.len(), shrunk }
+        Evidence { case: self.redact_case(case), exchanges, left_out: dull.len(), shrunk }
     }
 
     fn record(&self, step: &Step, offending: Option<Offending>) -> RecordedExchange {
@@ -44,20 +51,43 @@ impl Run {
             method: request.method.to_string(),
             url: self.redact(&url),
             headers: headers(&mut request.headers.iter().map(|(name, value)| (name, value))),
-            body: self.redact(&shown(&request.body)),
+            body: self.body(&request.body),
             body_bytes: request.body.len(),
         };
         let response = step.exchange.response().map(|response| RecordedResponse {
             status: response.status,
             headers: headers(&mut response.headers.iter()),
-            body: self.redact(&shown(&response.body)),
+            body: self.body(&response.body),
             body_bytes: response.body.len(),
             offending,
             elapsed_us: u64::try_from(response.elapsed.as_micros()).unwrap_or(u64::MAX),
         });
-        let failure = step.exchange.outcome.as_ref().err().map(ToString::to_string);
-        RecordedExchange { curl: curl(&recorded), request: recorded, response, failure }
+        let failure = step.exchange.outcome.as_ref().err().map(|failure| self.redact(&failure.to_string()));
+        RecordedExchange { curl: curl(&recorded), request: recorded, response, failure, sent_ms: step.sent_ms }
     }
+}
+
+impl Run {
+    /// A body as a report shows it. Secrets are replaced before it is cut, so that no half of one is left at the end.
+    fn body(&self, body: &[u8]) -> String {
+        match std::str::from_utf8(body) {
+            // What is far behind the cut cannot come to stand before it.
+            Ok(text) => {
+                let end = text.len().min(SHOWN_BODY_BYTES * 4);
+                let end = (end..=text.len()).find(|end| text.is_char_boundary(*end)).unwrap_or(text.len());
+                let redacted = self.redact(&text[..end]);
+                let cut = (0..=redacted.len().min(SHOWN_BODY_BYTES)).rfind(|end| redacted.is_char_boundary(*end));
+                let cut = &redacted[..cut.unwrap_or(0)];
+                if body.len() <= SHOWN_BODY_BYTES { redacted } else { with_rest(cut.to_owned(), body.len()) }
+            }
+            Err(_) => self.redact(&shown(body)),
+        }
+    }
+}
+
+fn with_rest(mut text: String, whole: usize) -> String {
+    text.push_str(&format!("… ({} bytes more)", whole.saturating_sub(SHOWN_BODY_BYTES)));
+    text
 }
 
 /// A body as text: bytes that are no UTF-8 as `\xNN`.
@@ -70,10 +100,7 @@ fn shown(body: &[u8]) -> String {
             text.push_str(&format!("\\x{byte:02x}"));
         }
     }
-    if body.len() > cut.len() {
-        text.push_str(&format!("… ({} bytes more)", body.len() - cut.len()));
-    }
-    text
+    if body.len() > cut.len() { with_rest(text, body.len()) } else { text }
 }
 
 /// A curl command line. Names such as `$ALICE_TOKEN` stay open for the shell to fill in.
@@ -109,13 +136,13 @@ fn quoted(text: &str) -> String {
 /// A place in the document, with its line.
 pub(super) fn place(subject: &Subject, at: &Location) -> Place {
     let document = &subject.contract.document;
-    let position = document.position(at);
-    let file = document.files.get(at.file as usize).map(|file| file.path.display().to_string()).unwrap_or_default();
+    let (stands_in, position) = document.locate(at);
+    let file = document.files.get(stands_in as usize).map(|file| file.path.display().to_string()).unwrap_or_default();
     Place {
         file,
         line: position.line,
         column: position.column,
         pointer: at.pointer.to_string(),
-        text: document.line(at.file, position.line).to_owned(),
+        text: document.line(stands_in, position.line).to_owned(),
     }
 }

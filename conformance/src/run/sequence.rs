@@ -8,7 +8,7 @@ use trueline_spec::vocabulary::{QuotaWindow, ResetUnit};
 use super::Run;
 use super::bindings::CaseContext;
 use super::perform::Attempt;
-use crate::case::{Call, Case, Exhaust, QuotaScript, Script};
+use crate::case::{Call, Caller, Case, Exhaust, QuotaScript, Script};
 use crate::check::{Purpose, Sequence, Step, Verdicts};
 use crate::exchange::Exchange;
 
@@ -21,15 +21,23 @@ impl Run {
             Script::Exhaust(exhaust) => self.exhaust(exhaust).await?,
             Script::Quota(quota) => self.use_up(quota).await?,
             Script::Expire(call) => self.expire(call).await?,
+            Script::Chain(chain) => self.chain(chain).await?,
+            Script::Wire(wire) => self.wreck(wire).await?,
             Script::Single(_) => return Err("not a sequence".to_owned()),
         };
         let mut verdicts = Verdicts::default();
         for step in &steps {
             self.judge(case, step, &mut verdicts);
         }
-        let sequence = Sequence { subject: &self.subject, case, steps: &steps };
+        let sequence = Sequence {
+            profile: &self.profile,
+            base_url: self.target.base_url(),
+            subject: &self.subject,
+            case,
+            steps: &steps,
+        };
         for check in crate::check::all() {
-            check.judge_sequence(&sequence, &mut verdicts);
+            verdicts.asking(*check, Some(case.operation()), |verdicts| check.judge_sequence(&sequence, verdicts));
         }
         Ok(Attempt { steps, verdicts })
     }
@@ -132,7 +140,11 @@ impl Run {
         }
         let mut context = CaseContext::default();
         let mut steps = vec![self.step(call, &mut context, Purpose::Alive).await?];
-        let lifetime = context.session.as_ref().and_then(|session| session.lifetime_ms());
+        let session = match &call.caller {
+            Caller::FreshSession(name) => context.sessions.get(name),
+            _ => None,
+        };
+        let lifetime = session.and_then(|session| session.lifetime_ms());
         let lifetime = lifetime.ok_or("the contract states no lifetime")?;
         let end = steps[0].sent_ms + lifetime;
         // Tokens count in whole seconds, so the last two are left alone.

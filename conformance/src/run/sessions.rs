@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+use super::bindings::{CaseContext, Made};
 use super::{Run, RunError};
-use crate::case::{Call, CallBody, Caller, Expect};
-use crate::exchange::Failure;
-use crate::profile::Principal;
+use crate::case::{Argument, ArgumentValue, Call, CallBody, Caller, Expect};
+use crate::exchange::{Exchange, Failure};
+use crate::profile::{Principal, Register, ScopeForm};
 
 /// What a login gave, or a static credential.
 #[derive(Debug)]
@@ -27,8 +28,12 @@ pub(crate) struct Session {
 #[derive(Default)]
 pub(crate) struct Sessions {
     current: Mutex<HashMap<String, Arc<Session>>>,
-    /// Every secret that was seen, with what a report shows in its place.
-    secrets: std::sync::Mutex<Vec<(String, String)>>,
+    /// Credentials made through the API, by maker and scopes.
+    minted: Mutex<HashMap<(String, Vec<String>), String>>,
+    /// Credentials made and taken back, by maker.
+    revoked: Mutex<HashMap<String, String>>,
+    /// Principals whose account this run has made.
+    registered: Mutex<Vec<String>>,
 }
 
 impl Run {
@@ -74,99 +79,163 @@ impl Run {
             .map(|window| i64::try_from(window.0.as_millis()).unwrap_or(i64::MAX));
         let Some(login) = &principal.login else {
             let credential = static_credential(principal).map_err(LoginFailure::Refused)?;
-            self.learn_secret(&credential, format!("${}_CREDENTIAL", shout(name)));
             // How old a given credential is nobody knows, so it is never thought to be ending.
             return Ok(Session { credential, answer: Value::Null, obtained_ms: 0, lifetime_ms: None });
         };
-        let operation = self
-            .subject
-            .contract
-            .operations
-            .iter()
-            .position(|operation| operation.id == login.operation)
-            .ok_or_else(|| LoginFailure::Refused(format!("there is no operation `{}`", login.operation)))?;
+        let operation = self.position(&login.operation)?;
         for (key, value) in strings(&login.body) {
-            let secret = ["password", "secret", "token", "key"].iter().any(|word| key.to_lowercase().contains(word));
-            if secret {
+            if is_secret_key(&key) {
                 self.learn_secret(value, format!("${}_{}", shout(name), shout(&key)));
             }
         }
-        let media = self.subject.operation(operation).body.as_ref().map_or(0, crate::plan::preferred_media);
-        let call = Call {
-            operation,
-            caller: Caller::Anonymous,
-            from: self.profile.addresses.first().copied(),
-            arguments: Vec::new(),
-            body: Some(CallBody::Value { media, value: login.body.clone(), bindings: Vec::new() }),
-            twist: None,
-            expect: Expect::Valid { bound: true },
-        };
-        let now = self.target.now_ms();
-        let exchange = self.send_plain(&call).await.map_err(LoginFailure::Refused)?;
-        let response = match &exchange.outcome {
-            Ok(response) => response,
-            Err(failure) => return Err(LoginFailure::NoAnswer(failure.clone())),
-        };
-        let answer = exchange.json().cloned().unwrap_or(Value::Null);
-        if !(200..300).contains(&response.status) {
-            let code = self.subject.code_of(&answer).map(|code| format!(" ({code})")).unwrap_or_default();
-            let operation = &login.operation;
-            return Err(LoginFailure::Refused(format!("{operation} answered {}{code}", response.status)));
+        if let Some(register) = &principal.register {
+            self.register(name, register).await?;
         }
-        let token = answer.pointer(&login.token).and_then(Value::as_str);
+        let now = self.target.now_ms();
+        let call = self.scripted(operation, &login.body, &login.parameters, Caller::Anonymous);
+        let exchange = self.send_plain(&call).await.map_err(LoginFailure::Refused)?;
+        let answer = self.accepted(&login.operation, &exchange)?;
+        let token = taken(&exchange, &login.token);
         let Some(token) = token else {
             return Err(LoginFailure::Refused(format!(
                 "{}'s answer has no string at {}",
                 login.operation, login.token
             )));
         };
-        self.learn_secret(token, format!("${}_TOKEN", shout(name)));
-        if let Some(refresh) =
-            login.refresh.as_ref().and_then(|pointer| answer.pointer(pointer)).and_then(Value::as_str)
-        {
-            self.learn_secret(refresh, format!("${}_REFRESH", shout(name)));
+        self.learn_secret(&token, format!("${}_TOKEN", shout(name)));
+        if let Some(refresh) = login.refresh.as_ref().and_then(|place| taken(&exchange, place)) {
+            self.learn_secret(&refresh, format!("${}_REFRESH", shout(name)));
         }
-        Ok(Session { credential: token.to_owned(), answer, obtained_ms: now, lifetime_ms: lifetime })
+        Ok(Session { credential: token, answer, obtained_ms: now, lifetime_ms: lifetime })
     }
 
-    fn learn_secret(&self, secret: &str, shown: String) {
-        if secret.len() < 6 {
-            return;
-        }
-        let mut secrets = crate::subject::lock(&self.sessions.secrets);
-        if !secrets.iter().any(|(known, _)| known == secret) {
-            secrets.push((secret.to_owned(), shown));
-            // Longer ones first: a token may contain a shorter secret.
-            secrets.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
+    /// A call whose body and parameters the profile writes out.
+    fn scripted(
+        &self,
+        operation: usize,
+        body: &Value,
+        parameters: &indexmap::IndexMap<String, Value>,
+        caller: Caller,
+    ) -> Call {
+        let documented = self.subject.operation(operation);
+        let arguments = documented
+            .parameters
+            .iter()
+            .enumerate()
+            .filter_map(|(parameter, one)| {
+                let value = parameters.get(&one.name)?.clone();
+                Some(Argument { parameter, value: ArgumentValue::Value(value) })
+            })
+            .collect();
+        let media = documented.body.as_ref().map_or(0, crate::plan::preferred_media);
+        let mut value = body.clone();
+        fill_run(&mut value, &self.nonce);
+        let body = (!body.is_null()).then(|| CallBody::Value { media, value, bindings: Vec::new() });
+        Call {
+            operation,
+            caller,
+            from: self.profile.addresses.first().copied(),
+            arguments,
+            body,
+            twist: None,
+            expect: Expect::Valid { bound: true },
         }
     }
 
-    /// A text with every known secret replaced by its name.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        let mut redacted = text.to_owned();
-        for (secret, shown) in crate::subject::lock(&self.sessions.secrets).iter() {
-            if redacted.contains(secret.as_str()) {
-                redacted = redacted.replace(secret.as_str(), shown);
+    /// The answer of a call that had to succeed.
+    fn accepted(&self, operation: &str, exchange: &Exchange) -> Result<Value, LoginFailure> {
+        let response = exchange.outcome.as_ref().map_err(|failure| LoginFailure::NoAnswer(failure.clone()))?;
+        let answer = exchange.json().cloned().unwrap_or(Value::Null);
+        // A browser's login answers with a redirection and a cookie.
+        if !(200..400).contains(&response.status) {
+            let code = self.subject.code_of(&answer).map(|code| format!(" ({code})")).unwrap_or_default();
+            return Err(LoginFailure::Refused(format!("{operation} answered {}{code}", response.status)));
+        }
+        Ok(answer)
+    }
+
+    fn position(&self, operation: &str) -> Result<usize, LoginFailure> {
+        let position = self.subject.contract.operations.iter().position(|one| one.id == operation);
+        position.ok_or_else(|| LoginFailure::Refused(format!("there is no operation `{operation}`")))
+    }
+
+    /// Makes a principal's account; once a run.
+    async fn register(&self, name: &str, register: &Register) -> Result<(), LoginFailure> {
+        let mut registered = self.sessions.registered.lock().await;
+        if registered.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        let operation = self.position(&register.operation)?;
+        let caller = register.by.clone().map_or(Caller::Anonymous, Caller::Principal);
+        for (key, value) in strings(&register.body) {
+            if is_secret_key(&key) {
+                self.learn_secret(value, format!("${}_{}", shout(name), shout(&key)));
             }
         }
-        redacted
+        let call = self.scripted(operation, &register.body, &indexmap::IndexMap::new(), caller);
+        let sent = Box::pin(self.send(&call, &mut CaseContext::default())).await;
+        let exchange = sent.map_err(LoginFailure::Refused)?;
+        self.accepted(&register.operation, &exchange)?;
+        registered.push(name.to_owned());
+        Ok(())
     }
 
-    /// Secrets that stay the same for the whole run: passwords and static credentials.
-    pub(crate) fn lasting_secrets(&self) -> Vec<String> {
-        let secrets = crate::subject::lock(&self.sessions.secrets);
-        secrets
-            .iter()
-            .filter(|(secret, shown)| secret.len() >= 8 && !shown.ends_with("_TOKEN") && !shown.ends_with("_REFRESH"))
-            .map(|(secret, _)| secret.clone())
-            .collect()
+    /// A credential with exactly these scopes, made by a principal; made once and used by every case that asks for it.
+    pub(crate) async fn minted(&self, by: &str, scopes: &[String]) -> Result<String, String> {
+        let mut minted = self.sessions.minted.lock().await;
+        let key = (by.to_owned(), scopes.to_vec());
+        if let Some(known) = minted.get(&key) {
+            return Ok(known.clone());
+        }
+        let (credential, _) = self.mint(by, scopes).await?;
+        minted.insert(key, credential.clone());
+        Ok(credential)
+    }
+
+    /// A credential that was made and taken back.
+    pub(crate) async fn revoked(&self, by: &str) -> Result<String, String> {
+        let mut revoked = self.sessions.revoked.lock().await;
+        if let Some(known) = revoked.get(by) {
+            return Ok(known.clone());
+        }
+        let scopes = self.planner().mintable(by);
+        let (credential, made) = self.mint(by, &scopes).await?;
+        let (operation, arguments) =
+            self.planner().revocation(by, &made).ok_or("the document shows no way to take a credential back")?;
+        let call = Call {
+            arguments,
+            ..self.scripted(operation, &Value::Null, &indexmap::IndexMap::new(), Caller::Principal(by.to_owned()))
+        };
+        let exchange = Box::pin(self.send(&call, &mut CaseContext::default())).await?;
+        let id = &self.subject.operation(operation).id;
+        self.accepted(id, &exchange).map_err(|why| why.to_string())?;
+        revoked.insert(by.to_owned(), credential.clone());
+        Ok(credential)
+    }
+
+    async fn mint(&self, by: &str, scopes: &[String]) -> Result<(String, Made), String> {
+        let mint = self.profile.principals.get(by).and_then(|one| one.mint.as_ref());
+        let mint = mint.ok_or_else(|| format!("principal `{by}` makes no credentials"))?;
+        let operation = self.position(&mint.operation).map_err(|why| why.to_string())?;
+        let mut body = mint.body.clone();
+        let set = match mint.written_as {
+            ScopeForm::List => scopes.iter().map(|scope| Value::from(scope.as_str())).collect(),
+            ScopeForm::Text => Value::from(scopes.join(" ")),
+        };
+        put(&mut body, &mint.scopes, set);
+        let documented = self.subject.operation(operation);
+        let caller = if documented.is_secured() { Caller::Principal(by.to_owned()) } else { Caller::Anonymous };
+        let call = self.scripted(operation, &body, &indexmap::IndexMap::new(), caller);
+        let exchange = Box::pin(self.send(&call, &mut CaseContext::default())).await?;
+        self.accepted(&mint.operation, &exchange).map_err(|why| why.to_string())?;
+        let credential = taken(&exchange, &mint.token)
+            .ok_or_else(|| format!("{}'s answer has no string at {}", mint.operation, mint.token))?;
+        self.learn_secret(&credential, format!("${}_MINTED", shout(by)));
+        Ok((credential, Made::of(documented, &call, &exchange)))
     }
 
     /// Gets every principal its credential, and proves that somebody answers.
     pub(super) async fn prove_principals(&self) -> Result<(), RunError> {
-        for bad in &self.profile.bad_credentials {
-            self.learn_secret(&bad.credential, format!("$BAD_{}", shout(&bad.kind.to_string())));
-        }
         let unreachable = |why: String| RunError::Unreachable { url: self.target.base_url().to_owned(), why };
         let probe = Call {
             operation: 0,
@@ -232,8 +301,47 @@ fn static_credential(principal: &Principal) -> Result<String, String> {
 }
 
 /// `alice-key` is shown as `$ALICE_KEY_…`.
-fn shout(name: &str) -> String {
+pub(super) fn shout(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+fn is_secret_key(key: &str) -> bool {
+    ["password", "secret", "token", "key"].iter().any(|word| key.to_lowercase().contains(word))
+}
+
+/// `{run}` in every text of a value becomes what is different in every run.
+fn fill_run(value: &mut Value, nonce: &str) {
+    match value {
+        Value::String(text) if text.contains("{run}") => *text = text.replace("{run}", nonce),
+        Value::Array(items) => items.iter_mut().for_each(|item| fill_run(item, nonce)),
+        Value::Object(members) => members.values_mut().for_each(|member| fill_run(member, nonce)),
+        _ => {}
+    }
+}
+
+/// Puts a value where a JSON Pointer leads, with a new member at its end if need be.
+fn put(body: &mut Value, pointer: &str, value: Value) {
+    let (parent, last) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+    if let Some(Value::Object(members)) = body.pointer_mut(parent) {
+        members.insert(last.replace("~1", "/").replace("~0", "~"), value);
+    }
+}
+
+/// What stands at a place of an answer: a JSON Pointer, `header:NAME` or `cookie:NAME`.
+fn taken(exchange: &Exchange, place: &str) -> Option<String> {
+    if let Some(name) = place.strip_prefix("header:") {
+        let text = exchange.response()?.header(name)?.trim();
+        return Some(text.strip_prefix("Bearer ").unwrap_or(text).to_owned());
+    }
+    if let Some(name) = place.strip_prefix("cookie:") {
+        // RFC 6265 section 5.2.
+        let cookies = exchange.response()?.headers.get_all(http::header::SET_COOKIE);
+        return cookies.iter().filter_map(|cookie| cookie.to_str().ok()).find_map(|cookie| {
+            let (given, value) = cookie.split(';').next()?.split_once('=')?;
+            (given.trim() == name).then(|| value.trim().to_owned())
+        });
+    }
+    exchange.json()?.pointer(place)?.as_str().map(str::to_owned)
 }
 
 /// Every string in a value with the key it stands under.

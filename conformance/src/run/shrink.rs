@@ -79,6 +79,7 @@ impl Run {
                 self.pass(Duration::from_secs(32 * 24 * 3600), "repeating a failed sequence").await;
                 self.attempt_sequence(case).await.ok()
             }
+            Script::Chain(_) | Script::Wire(_) => self.attempt_sequence(case).await.ok(),
             // A used-up counter cannot be used up again; the sequence itself was the repetition.
             _ => None,
         }
@@ -103,6 +104,9 @@ impl Run {
         let mut best_break = None;
         let mut steps = 0;
         let mut left = SHRINK_REQUESTS;
+        if let Script::Chain(_) = &case.script {
+            return self.shortest(case, key).await;
+        }
         if !matches!(case.script, Script::Single(_)) {
             return (best, None, None, 0);
         }
@@ -124,6 +128,39 @@ impl Run {
                 }
             }
             break;
+        }
+        (best, best_attempt, best_break, steps)
+    }
+
+    /// A chain without the steps that its failure does not need, the last ones first.
+    async fn shortest(&self, case: &Case, key: &str) -> (Case, Option<Attempt>, Option<Break>, u32) {
+        let mut best = case.clone();
+        let (mut best_attempt, mut best_break, mut steps) = (None, None, 0);
+        let mut left = SHRINK_REQUESTS;
+        let mut index = match &case.script {
+            Script::Chain(chain) => chain.acts.len(),
+            _ => 0,
+        };
+        while index > 0 {
+            index -= 1;
+            let Script::Chain(chain) = &best.script else { break };
+            let Some(shorter) = chain.without(index) else { continue };
+            let cost = shorter.acts.iter().filter(|act| !act.optional).map(|act| act.times).sum::<u32>();
+            if left < cost || self.must_stop().is_some() {
+                break;
+            }
+            left -= cost;
+            let candidate = Case { script: Script::Chain(Box::new(shorter)), ..best.clone() };
+            let Ok(attempt) = self.attempt_sequence(&candidate).await else { continue };
+            if let Some(same) = self.same(key, &attempt) {
+                best = candidate;
+                best_attempt = Some(attempt);
+                best_break = Some(same);
+                steps += 1;
+                if let Script::Chain(chain) = &best.script {
+                    index = index.min(chain.acts.len());
+                }
+            }
         }
         (best, best_attempt, best_break, steps)
     }
@@ -183,6 +220,8 @@ impl Run {
         let clause = self.subject.clauses.get(broken.clause);
         let at = broken.at.as_ref().unwrap_or(&clause.at);
         let operation = self.subject.operation(case.operation());
+        // First, because it learns what the service made up, and the words of the finding may repeat that.
+        let evidence = self.evidence(case, attempt, broken, shrunk);
         Finding {
             id: fingerprint(key),
             check: broken.check.id.to_owned(),
@@ -195,7 +234,7 @@ impl Run {
             help: None,
             operations: vec![operation.id.clone()],
             cases: 1,
-            evidence: self.evidence(case, attempt, broken, shrunk),
+            evidence,
         }
     }
 

@@ -6,17 +6,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use http::Uri;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::Target;
-use crate::exchange::{Failure, MAX_BODY_BYTES, Request, Response};
+use super::{Target, Wire};
+use crate::exchange::{CUT, Failure, MAX_BODY_BYTES, Request, Response, STREAM_BYTES, STREAM_TIME};
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// How to reach a deployment.
 #[derive(Debug, Clone)]
@@ -78,9 +79,26 @@ impl HttpTarget {
             message.headers_mut().append(name, value);
         }
         let response = client.request(message).await.map_err(classify)?;
-        let (parts, mut body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
+        parts.headers.remove(CUT);
         let mut bytes = BytesMut::new();
-        while let Some(frame) = body.frame().await {
+        // Events may come for ever; everything else has an end, or runs into the timeout.
+        let streams =
+            parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let enough = tokio::time::Instant::now() + STREAM_TIME.min(self.timeout / 2);
+        loop {
+            let frame = if streams {
+                match tokio::time::timeout_at(enough, body.frame()).await {
+                    Ok(frame) if bytes.len() < STREAM_BYTES => frame,
+                    _ => {
+                        parts.headers.insert(CUT, HeaderValue::from_static("1"));
+                        break;
+                    }
+                }
+            } else {
+                body.frame().await
+            };
+            let Some(frame) = frame else { break };
             let frame = frame.map_err(|error| Failure::Cut(root_cause(&error)))?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len() + data.len() > MAX_BODY_BYTES {
@@ -124,9 +142,49 @@ impl Target for HttpTarget {
     fn base_url(&self) -> &str {
         &self.base_url
     }
+
+    fn wire(&self, wire: Wire) -> Option<BoxFuture<'_, Result<Bytes, Failure>>> {
+        let authority = self.origin.strip_prefix("http://")?;
+        let address = if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            authority.to_owned()
+        } else {
+            format!("{authority}:80")
+        };
+        Some(Box::pin(on_a_connection(address, wire)))
+    }
+
+    fn has_wire(&self) -> bool {
+        self.origin.starts_with("http://")
+    }
 }
 
-fn client(from: Option<IpAddr>) -> HttpClient {
+async fn on_a_connection(address: String, wire: Wire) -> Result<Bytes, Failure> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let connect = tokio::time::timeout(Duration::from_secs(10), tokio::net::TcpStream::connect(&address));
+    let stream = connect.await.map_err(|_| Failure::Timeout(Duration::from_secs(10)))?;
+    let mut stream = stream.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    for piece in wire.pieces {
+        tokio::time::sleep(piece.pause).await;
+        // A peer that has heard enough closes before all is written; what it said is still to be read.
+        if stream.write_all(&piece.bytes).await.is_err() {
+            break;
+        }
+    }
+    let mut answer = BytesMut::new();
+    let _ = tokio::time::timeout(wire.patience, async {
+        let mut chunk = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut chunk).await {
+            answer.extend_from_slice(&chunk[..count]);
+            if answer.len() > MAX_BODY_BYTES {
+                break;
+            }
+        }
+    })
+    .await;
+    Ok(answer.freeze())
+}
+
+pub(super) fn client(from: Option<IpAddr>) -> HttpClient {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -160,7 +218,7 @@ fn classify(error: hyper_util::client::legacy::Error) -> Failure {
 }
 
 /// The innermost error says what happened; the outer ones only say that something did.
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut current = error;
     while let Some(source) = current.source() {
         current = source;

@@ -33,7 +33,7 @@ impl Demo {
         text.line(String::new());
         text.line("# A key of one agent: it can ask that agent, and nothing else.".to_owned());
         text.line("[principals.agent-key]".to_owned());
-        text.line("scheme = \"agentApiKey\"".to_owned());
+        text.line("scheme = \"agentApiKey\"\ntenant = \"a\"".to_owned());
         text.line(format!("credential = {}", quoted(&self.agent_keys.good)));
         text.line(format!("values = {{ agentId = \"{agent}\" }}"));
         text.bad("jwtAuth", "expired", &self.tokens.expired);
@@ -50,6 +50,7 @@ impl Demo {
             format!("[principals.{name}]"),
             "scheme = \"jwtAuth\"".to_owned(),
             format!("group = \"{}\"", user.organization),
+            format!("tenant = \"{}\"", user.organization),
             format!("values = {{ organizationId = \"{id}\" }}"),
         ];
         match name {

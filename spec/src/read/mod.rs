@@ -1,13 +1,14 @@
 //! From a document to the model: one place per subject, one reader that carries what they share.
 //!
-//! Versions differ in few places and each asks [`Version`]. A further version is another front door beside
-//! [`contract`]: Swagger 2.0 has its own shapes for parameters and bodies but the same schemas, security and vocabulary;
-//! an overlay changes the document before this module sees it.
+//! Versions differ in few places and each asks [`Version`]. Swagger 2.0 has its own shapes for parameters, bodies and answers
+//! (`swagger.rs`) but the same schemas, security and vocabulary; overlays have changed the document before this module
+//! sees it.
 
 mod operations;
 mod responses;
 mod schemas;
 mod security;
+mod swagger;
 mod vocabulary;
 
 use std::collections::HashSet;
@@ -22,8 +23,10 @@ use crate::problem::{Problem, Problems, did_you_mean};
 /// What a document is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Version {
+    V20,
     V30,
     V31,
+    V32,
 }
 
 /// A value and where it stands.
@@ -42,6 +45,30 @@ impl<'d> Node<'d> {
 
     fn has(&self, key: &str) -> bool {
         self.value.as_object().is_some_and(|map| map.contains_key(key))
+    }
+}
+
+/// The places of what several parts of a document share, by version.
+struct Shared {
+    schemas: &'static [&'static str],
+    responses: &'static [&'static str],
+    security_schemes: &'static [&'static str],
+}
+
+impl Version {
+    fn shared(self) -> Shared {
+        match self {
+            Version::V20 => Shared {
+                schemas: &["definitions"],
+                responses: &["responses"],
+                security_schemes: &["securityDefinitions"],
+            },
+            _ => Shared {
+                schemas: &["components", "schemas"],
+                responses: &["components", "responses"],
+                security_schemes: &["components", "securitySchemes"],
+            },
+        }
     }
 }
 
@@ -93,7 +120,8 @@ fn read(document: &Document) -> Result<Contract, Vec<Problem>> {
     };
     let contract = reader.root(&root);
     if reader.problems.is_empty() {
-        Ok(Contract { notes: unique(document, reader.notes), ..contract })
+        let notes = document.notes.iter().cloned().chain(reader.notes).collect();
+        Ok(Contract { notes: unique(document, notes), ..contract })
     } else {
         Err(reader.problems)
     }
@@ -114,8 +142,11 @@ fn version(document: &Document, root: &Node<'_>) -> Result<Version, Box<Problem>
         Some((text, node.at))
     };
     if let Some((version, at)) = written("swagger") {
-        let problem = Problem::new(format!("Swagger {version} documents are not read yet"));
-        return refuse(problem.at(&at).expected("OpenAPI 3.0 or 3.1").help("convert it to OpenAPI 3.0"));
+        if version == "2.0" || version == "2" {
+            return Ok(Version::V20);
+        }
+        let problem = Problem::new(format!("Swagger {version} documents are not read")).at(&at);
+        return refuse(problem.expected("2.0, or `openapi: 3.0.x` to 3.2.x").found(version));
     }
     let Some((version, at)) = written("openapi") else {
         let problem = Problem::new("this is not an OpenAPI document: the key `openapi` is missing").at(&root.at);
@@ -126,15 +157,16 @@ fn version(document: &Document, root: &Node<'_>) -> Result<Version, Box<Problem>
     match version.split('.').collect::<Vec<_>>()[..] {
         ["3", "0", ..] | ["3"] => Ok(Version::V30),
         ["3", "1", ..] => Ok(Version::V31),
+        ["3", "2", ..] => Ok(Version::V32),
         _ => {
-            let problem = Problem::new(format!("OpenAPI {version} documents are not read yet")).at(&at);
-            refuse(problem.expected("3.0.x or 3.1.x").found(version))
+            let problem = Problem::new(format!("OpenAPI {version} documents are not read")).at(&at);
+            refuse(problem.expected("3.0.x, 3.1.x or 3.2.x, or `swagger: '2.0'`").found(version))
         }
     }
 }
 
 /// What a value is, for messages.
-fn kind(value: &Value) -> String {
+pub(crate) fn kind(value: &Value) -> String {
     match value {
         Value::Null => "nothing".into(),
         Value::Bool(flag) => format!("{flag}"),
@@ -147,9 +179,9 @@ fn kind(value: &Value) -> String {
 
 impl<'d> Reader<'d> {
     fn root(&mut self, root: &Node<'d>) -> Contract {
-        let components = root.get("components");
-        self.name_schemas(components.as_ref());
-        self.name_responses(components.as_ref());
+        let shared = self.version.shared();
+        self.name_schemas(root, shared.schemas);
+        self.name_responses(root, shared.responses);
         let info = root.get("info");
         if info.is_none() {
             self.note(Problem::new("the document has no `info`").at(&root.at));
@@ -159,7 +191,7 @@ impl<'d> Reader<'d> {
         let version = info_text(self, "version").unwrap_or_default();
         let description = info_text(self, "description");
         let vocabulary = self.contract_vocabulary(root);
-        let security_schemes = self.security_schemes(components.as_ref());
+        let security_schemes = self.security_schemes(root, shared.security_schemes);
         let default_security = self.security(root).unwrap_or_default();
         let operations = self.operations(root, &default_security, vocabulary.as_ref());
         let tags = self.tags(root, &operations);
@@ -173,7 +205,7 @@ impl<'d> Reader<'d> {
             title,
             version,
             description,
-            servers: self.servers(root),
+            servers: if self.version == Version::V20 { self.swagger_servers(root) } else { self.servers(root) },
             tags,
             operations,
             schemas,
@@ -213,19 +245,40 @@ impl<'d> Reader<'d> {
         for tag in self.items(root, "tags") {
             let Some(name) = self.text(&tag, "name") else { continue };
             let description = self.text(&tag, "description");
+            let parent = self.text(&tag, "parent");
             if !tags.iter().any(|tag| tag.name == name) {
-                tags.push(Tag { name, description });
+                tags.push(Tag { name, description, parent });
+            }
+        }
+        for tag in self.items(root, "tags") {
+            let Some(parent) = tag.get("parent") else { continue };
+            let Some(name) = parent.value.as_str() else { continue };
+            if !tags.iter().any(|tag| tag.name == name) {
+                let help = did_you_mean(name, tags.iter().map(|tag| tag.name.as_str()));
+                let problem = Problem::new(format!("there is no tag `{name}`")).at(&parent.at);
+                self.note(problem.maybe_help(help));
             }
         }
         for operation in operations {
             if !tags.iter().any(|tag| tag.name == operation.tag) {
-                tags.push(Tag { name: operation.tag.clone(), description: None });
+                tags.push(Tag { name: operation.tag.clone(), description: None, parent: None });
             }
         }
         tags
     }
 
     // ------------------------------------------------------------------------------------------- typed access
+
+    /// What is shared under this name: the members of the object at the end of a way of keys.
+    fn shared(&mut self, root: &Node<'d>, way: &[&str]) -> Vec<(&'d str, Node<'d>)> {
+        let Some((last, way)) = way.split_last() else { return Vec::new() };
+        let mut node = root.clone();
+        for key in way {
+            let Some(next) = node.get(key) else { return Vec::new() };
+            node = next;
+        }
+        self.members(&node, last)
+    }
 
     fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
@@ -426,9 +479,11 @@ impl<'d> Reader<'d> {
         if node.get("examples").is_some_and(|examples| examples.value.is_object()) {
             for (name, example) in self.members(node, "examples") {
                 let Some((example, _)) = self.follow(&example) else { continue };
-                match example.value.get("value") {
-                    Some(value) => add(name, value, example.at.join("value")),
-                    None if example.has("externalValue") => {}
+                // 3.2 tells a value (`dataValue`) from the bytes that it becomes (`serializedValue`).
+                let key = if example.has("dataValue") { "dataValue" } else { "value" };
+                match example.value.get(key) {
+                    Some(value) => add(name, value, example.at.join(key)),
+                    None if example.has("externalValue") || example.has("serializedValue") => {}
                     // The value itself instead of an Example Object: a common slip with one meaning, unless it looks like the object.
                     None if example.has("summary") || example.has("description") => {}
                     None => {

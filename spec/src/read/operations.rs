@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::{Node, Reader};
+use super::{Node, Reader, Version};
 use crate::contract::{
     Body, Media, Operation, Parameter, ParameterEncoding, ParameterPlace, PathPiece, PathTemplate, Schema,
     SecurityRequirement, Style,
@@ -14,8 +14,19 @@ use crate::document::Location;
 use crate::problem::{Problem, did_you_mean};
 use crate::vocabulary::{CodeReach, ContractVocabulary, Effect};
 
-/// The methods of a path item (OpenAPI 3.0.3, "Path Item Object").
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+/// The methods of a path item (OpenAPI 3.2.0, "Path Item Object"); `query` since 3.2.
+const METHODS: [&str; 9] = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"];
+
+/// What stands around an operation.
+struct Around<'a, 'd> {
+    path: &'a PathTemplate,
+    item: &'a Node<'d>,
+    root: &'a Node<'d>,
+    /// Parameters of the path item.
+    shared: &'a [Parameter],
+    security: &'a [SecurityRequirement],
+    vocabulary: Option<&'a ContractVocabulary>,
+}
 
 /// `wanted`, or `wanted` with the first number from 2 that makes it free.
 pub(super) fn unique_name(wanted: &str, taken: impl Fn(&str) -> bool) -> String {
@@ -42,7 +53,7 @@ impl<'d> Reader<'d> {
         let mut operations = Vec::new();
         for (path, item) in self.members(root, "paths") {
             if !path.starts_with("x-") {
-                self.path_item(path, &item, security, vocabulary, &mut operations);
+                self.path_item(path, &item, root, security, vocabulary, &mut operations);
             }
         }
         self.make_ids(&mut operations);
@@ -54,6 +65,7 @@ impl<'d> Reader<'d> {
         &mut self,
         path: &str,
         item: &Node<'d>,
+        root: &Node<'d>,
         security: &[SecurityRequirement],
         vocabulary: Option<&ContractVocabulary>,
         operations: &mut Vec<Operation>,
@@ -81,31 +93,34 @@ impl<'d> Reader<'d> {
             }
             let shared = self.parameters(&source);
             self.own_servers(&source);
-            for method in METHODS {
-                let Some(node) = source.get(method) else { continue };
-                if !seen.insert(method) {
+            let known = METHODS.iter().filter(|method| **method != "query" || self.version >= Version::V32);
+            let mut written: Vec<(String, Node<'d>)> =
+                known.filter_map(|method| Some((method.to_uppercase(), source.get(method)?))).collect();
+            // Methods without a key of their own are named as they stand on the wire.
+            let further =
+                if self.version >= Version::V32 { "additionalOperations" } else { "x-oai-additionalOperations" };
+            written.extend(self.members(&source, further).into_iter().map(|(name, node)| (name.to_owned(), node)));
+            for (method, node) in written {
+                if !seen.insert(method.clone()) {
                     continue;
                 }
                 if !node.value.is_object() {
                     self.wrong_type(&node, "an object");
                     continue;
                 }
-                let Ok(method) = http::Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
-                let operation = self.operation(method, &template, &node, &shared, security, vocabulary);
+                let Ok(method) = http::Method::from_bytes(method.as_bytes()) else {
+                    self.problem(Problem::new(format!("`{method}` is not a method")).at(&node.at));
+                    continue;
+                };
+                let around = Around { path: &template, item: &source, root, shared: &shared, security, vocabulary };
+                let operation = self.operation(method, &node, &around);
                 operations.push(operation);
             }
         }
     }
 
-    fn operation(
-        &mut self,
-        method: http::Method,
-        path: &PathTemplate,
-        node: &Node<'d>,
-        shared: &[Parameter],
-        security: &[SecurityRequirement],
-        vocabulary: Option<&ContractVocabulary>,
-    ) -> Operation {
+    fn operation(&mut self, method: http::Method, node: &Node<'d>, around: &Around<'_, 'd>) -> Operation {
+        let Around { path, item, root, shared, security, vocabulary } = *around;
         self.own_servers(node);
         let mut parameters = self.parameters(node);
         for parameter in shared {
@@ -120,9 +135,12 @@ impl<'d> Reader<'d> {
         let effect = words.effect.unwrap_or(match method {
             http::Method::GET | http::Method::HEAD | http::Method::OPTIONS | http::Method::TRACE => Effect::Read,
             http::Method::DELETE => Effect::Destroy,
+            // Safe by definition (draft-ietf-httpbis-safe-method-w-body).
+            _ if method.as_str() == "QUERY" => Effect::Read,
             _ => Effect::Write,
         });
         let error_codes = self.codes_of(node, &words.error_codes, vocabulary, secured);
+        let required_scopes = if node.has("x-required-scopes") { words.required_scopes } else { scopes_of(&security) };
         Operation {
             id: self.text(node, "operationId").unwrap_or_default(),
             id_is_made: false,
@@ -133,10 +151,10 @@ impl<'d> Reader<'d> {
             description: self.text(node, "description"),
             deprecated: self.flag(node, "deprecated").unwrap_or_default(),
             parameters,
-            body: self.body(node),
-            responses: self.responses(node),
+            body: if self.version == Version::V20 { self.swagger_body(node, item, root) } else { self.body(node) },
+            responses: self.responses(node, root),
             security,
-            required_scopes: words.required_scopes,
+            required_scopes,
             rate_limits: words.rate_limits,
             quotas: words.quotas,
             error_codes,
@@ -214,6 +232,10 @@ impl<'d> Reader<'d> {
         let mut parameters: Vec<Parameter> = Vec::new();
         for item in self.items(node, "parameters") {
             let Some((item, _)) = self.follow(&item) else { continue };
+            if self.version >= Version::V32 && item.value.get("in").and_then(Value::as_str) == Some("querystring") {
+                self.query_string(&item, &mut parameters);
+                continue;
+            }
             let Some(parameter) = self.parameter(&item) else { continue };
             let twin = parameters.iter().find(|other| other.place == parameter.place && other.name == parameter.name);
             if let Some(twin) = twin {
@@ -243,11 +265,17 @@ impl<'d> Reader<'d> {
             "path" => ParameterPlace::Path,
             "query" => ParameterPlace::Query,
             "header" => ParameterPlace::Header,
-            "cookie" => ParameterPlace::Cookie,
+            "cookie" if self.version > Version::V20 => ParameterPlace::Cookie,
+            // Read with the operation: together they are its body.
+            "body" | "formData" if self.version == Version::V20 => return None,
             other => {
                 let at = node.at.join("in");
                 let problem = Problem::new(format!("a parameter cannot stand in `{other}`")).at(&at);
-                let problem = problem.expected("path, query, header or cookie");
+                let problem = problem.expected(match self.version {
+                    Version::V20 => "path, query, header, body or formData",
+                    Version::V32 => "path, query, querystring, header or cookie",
+                    _ => "path, query, header or cookie",
+                });
                 let body = matches!(other, "body" | "formData").then(|| "use `requestBody`".to_owned());
                 self.problem(problem.maybe_help(body));
                 return None;
@@ -264,7 +292,10 @@ impl<'d> Reader<'d> {
             self.note(Problem::new(format!("the path parameter `{name}` is not marked as required")).at(&node.at));
             required = true;
         }
-        let (schema, encoding, source) = self.parameter_schema(node, place);
+        let (schema, encoding, source) = match self.version {
+            Version::V20 => self.swagger_parameter(node, place),
+            _ => self.parameter_schema(node, place),
+        };
         Some(Parameter {
             allow_reserved: self.flag(node, "allowReserved").unwrap_or_default(),
             description: self.text(node, "description"),
@@ -289,7 +320,7 @@ impl<'d> Reader<'d> {
         node: &Node<'d>,
         place: ParameterPlace,
     ) -> (Schema, ParameterEncoding, Option<(Node<'d>, Node<'d>)>) {
-        let anything = || Schema { value: json!({}).into(), at: node.at.clone() };
+        let anything = || Schema { value: json!({}).into(), at: node.at.clone(), origins: None };
         let content = self.members(node, "content");
         if let Some((media_type, media)) = content.first() {
             if content.len() > 1 {
@@ -324,7 +355,8 @@ impl<'d> Reader<'d> {
             ("simple", Path | Header) => Some(Style::Simple),
             ("label", Path) => Some(Style::Label),
             ("matrix", Path) => Some(Style::Matrix),
-            ("form", Query | Cookie) => Some(Style::Form),
+            // `cookie` of 3.2 is `form` as browsers write it: what differs is refused by who writes cookies.
+            ("form", Query | Cookie) | ("cookie", Cookie) => Some(Style::Form),
             ("spaceDelimited", Query) => Some(Style::SpaceDelimited),
             ("pipeDelimited", Query) => Some(Style::PipeDelimited),
             ("deepObject", Query) => Some(Style::DeepObject),
@@ -372,11 +404,50 @@ impl<'d> Reader<'d> {
                 required: true,
                 encoding: ParameterEncoding::Style { style: Style::Simple, explode: false },
                 allow_reserved: false,
-                schema: Schema { value: json!({"type": "string"}).into(), at: node.at.clone() },
+                schema: Schema { value: json!({"type": "string"}).into(), at: node.at.clone(), origins: None },
                 description: None,
                 examples: Vec::new(),
                 deprecated: false,
                 at: node.at.clone(),
+            });
+        }
+    }
+
+    /// `in: querystring` of 3.2: the whole query as one value. A form of an object is what its properties are one by one;
+    /// other media types have no query parameters that they could become.
+    fn query_string(&mut self, node: &Node<'d>, parameters: &mut Vec<Parameter>) {
+        let content = self.members(node, "content");
+        let form = content.iter().find(|(name, _)| plain_media_type(name) == "application/x-www-form-urlencoded");
+        let whole = form.and_then(|(_, media)| Some((media.clone(), media.get("schema")?)));
+        let object = whole.and_then(|(media, schema)| {
+            let (target, _) = self.follow(&schema)?;
+            target.get("properties").map(|_| (media, target))
+        });
+        let Some((media, schema)) = object else {
+            let problem = Problem::new("a query string is read as a form of an object with `properties`").at(&node.at);
+            let problem = problem.help("describe the parameters one by one, with `in: query`");
+            if self.flag(node, "required").unwrap_or_default() {
+                self.problem(problem);
+            } else {
+                self.note(problem);
+            }
+            return;
+        };
+        let styles = self.part_styles(&media);
+        let required = self.texts(&schema, "required");
+        for (name, property) in self.members(&schema, "properties") {
+            let form = ParameterEncoding::Style { style: Style::Form, explode: true };
+            parameters.push(Parameter {
+                name: name.to_owned(),
+                place: ParameterPlace::Query,
+                required: required.iter().any(|required| required == name),
+                encoding: styles.get(name).cloned().unwrap_or(form),
+                allow_reserved: false,
+                description: self.text(&property, "description"),
+                examples: self.examples(&property, Some(&property)),
+                deprecated: self.flag(node, "deprecated").unwrap_or_default(),
+                schema: self.schema(&property),
+                at: property.at,
             });
         }
     }
@@ -419,18 +490,22 @@ impl<'d> Reader<'d> {
             }
             let schema_node = item.get("schema");
             let schema = schema_node.as_ref().map(|schema| self.schema(schema));
-            let streams = matches!(
-                media_type.as_str(),
-                "text/event-stream"
-                    | "application/x-ndjson"
-                    | "application/ndjson"
-                    | "application/jsonl"
-                    | "application/json-seq"
-            );
+            let own_items = item.get("itemSchema").map(|schema| self.schema(&schema));
+            let streams = is_stream(&media_type);
+            // Until 3.2 there was no word for the items, and `schema` is what authors used; in 3.2 it is the whole, a list.
+            let listed = schema_node.as_ref().filter(|_| streams && self.version >= Version::V32).and_then(|schema| {
+                let (schema, _) = self.follow(schema)?;
+                schema.get("items")
+            });
+            let item_schema = match (own_items, listed) {
+                (Some(items), _) => Some(items),
+                (None, Some(items)) => Some(self.schema(&items)),
+                (None, None) => schema.clone().filter(|_| streams),
+            };
             found.push(Media {
                 part_styles: self.part_styles(&item),
                 part_types: self.part_types(&item, schema_node.as_ref(), &media_type),
-                item_schema: if streams { schema.clone() } else { None },
+                item_schema,
                 examples: self.examples(&item, schema_node.as_ref()),
                 at: item.at,
                 media_type,
@@ -498,7 +573,39 @@ fn default_part_type(schema: &Value) -> &'static str {
     }
 }
 
+/// Media types of many items, one after the other (OpenAPI 3.2.0, "Sequential Media Types").
+fn is_stream(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        "text/event-stream"
+            | "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonlines"
+            | "application/json-seq"
+    ) || media_type.ends_with("+json-seq")
+}
+
+/// The scopes or roles that whoever calls must have: those that every alternative with scopes asks for. Where the
+/// alternatives differ, [`Operation::scope_sets`] tells them apart.
+fn scopes_of(security: &[SecurityRequirement]) -> Vec<String> {
+    let mut sets = security.iter().filter_map(|alternative| {
+        let mut scopes: Vec<&String> = Vec::new();
+        for scope in alternative.schemes.values().flatten() {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        (!scopes.is_empty()).then_some(scopes)
+    });
+    let Some(mut common) = sets.next() else { return Vec::new() };
+    for set in sets {
+        common.retain(|scope| set.contains(scope));
+    }
+    common.into_iter().cloned().collect()
+}
+
 /// Lower case, without parameters: `Application/JSON; charset=utf-8` is `application/json`.
-fn plain_media_type(text: &str) -> String {
+pub(super) fn plain_media_type(text: &str) -> String {
     text.split(';').next().unwrap_or_default().trim().to_lowercase()
 }

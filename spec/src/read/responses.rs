@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Node, Reader};
+use super::{Node, Reader, Version};
 use crate::contract::{Header, Link, LinkParameter, Operation, ParameterPlace, Response, Schema, StatusPattern};
 use crate::document::Location;
 use crate::problem::{Problem, did_you_mean};
@@ -12,9 +12,8 @@ const UNBOUND: char = '\u{1}';
 
 impl<'d> Reader<'d> {
     /// Remembers the names of shared responses, wherever their text stands.
-    pub(super) fn name_responses(&mut self, components: Option<&Node<'d>>) {
-        let Some(components) = components else { return };
-        for (key, node) in self.members(components, "responses") {
+    pub(super) fn name_responses(&mut self, root: &Node<'d>, way: &[&str]) {
+        for (key, node) in self.shared(root, way) {
             self.responses.insert(node.at.clone(), key.to_owned());
             if node.has("$ref")
                 && let Some((home, _)) = self.follow(&node)
@@ -24,7 +23,7 @@ impl<'d> Reader<'d> {
         }
     }
 
-    pub(super) fn responses(&mut self, operation: &Node<'d>) -> Vec<Response> {
+    pub(super) fn responses(&mut self, operation: &Node<'d>, root: &Node<'d>) -> Vec<Response> {
         let mut responses: Vec<Response> = Vec::new();
         for (key, node) in self.members(operation, "responses") {
             if key.starts_with("x-") {
@@ -35,7 +34,7 @@ impl<'d> Reader<'d> {
                 self.problem(problem.expected("a status such as 200, a range such as 2XX, or default"));
                 continue;
             };
-            if let Some(response) = self.response(status, &node) {
+            if let Some(response) = self.response(status, &node, operation, root) {
                 responses.push(response);
             }
         }
@@ -50,7 +49,13 @@ impl<'d> Reader<'d> {
         responses
     }
 
-    fn response(&mut self, status: StatusPattern, node: &Node<'d>) -> Option<Response> {
+    fn response(
+        &mut self,
+        status: StatusPattern,
+        node: &Node<'d>,
+        operation: &Node<'d>,
+        root: &Node<'d>,
+    ) -> Option<Response> {
         if node.value.is_null() {
             return Some(Response {
                 status,
@@ -84,7 +89,10 @@ impl<'d> Reader<'d> {
             status,
             description: self.text(&node, "description").unwrap_or_default(),
             headers,
-            media: self.media(&node),
+            media: match self.version {
+                Version::V20 => self.swagger_answer(&node, operation, root),
+                _ => self.media(&node),
+            },
             links,
             component,
             at: node.at,
@@ -97,13 +105,23 @@ impl<'d> Reader<'d> {
             self.wrong_type(&node, "an object");
             return None;
         }
+        if self.version == Version::V20 {
+            return Some(Header {
+                name: name.to_owned(),
+                required: false,
+                description: self.text(&node, "description"),
+                schema: self.inline_schema(&node),
+                explode: false,
+                at: node.at,
+            });
+        }
         let schema = match node.get("schema") {
             Some(schema) => Some(schema),
             None => self.members(&node, "content").first().and_then(|(_, media)| media.get("schema")),
         };
         let schema = match schema {
             Some(schema) => self.schema(&schema),
-            None => Schema { value: json!({}).into(), at: node.at.clone() },
+            None => Schema { value: json!({}).into(), at: node.at.clone(), origins: None },
         };
         Some(Header {
             name: name.to_owned(),

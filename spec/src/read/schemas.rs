@@ -42,10 +42,9 @@ impl Place {
 const TYPES: [&str; 7] = ["string", "integer", "number", "boolean", "object", "array", "null"];
 
 impl<'d> Reader<'d> {
-    /// Gives every entry of `components.schemas` its name before anything refers to it.
-    pub(super) fn name_schemas(&mut self, components: Option<&Node<'d>>) {
-        let Some(components) = components else { return };
-        let entries = self.members(components, "schemas");
+    /// Gives every shared schema its name before anything refers to it.
+    pub(super) fn name_schemas(&mut self, root: &Node<'d>, way: &[&str]) {
+        let entries = self.shared(root, way);
         let mut moved = Vec::new();
         for (key, node) in entries {
             let name = self.free_name(key);
@@ -94,8 +93,9 @@ impl<'d> Reader<'d> {
         let map = value.as_object()?;
         let reference = map.get("$ref")?.as_str()?;
         let bare = match self.version {
+            Version::V20 => map.get("x-nullable") != Some(&Value::Bool(true)),
             Version::V30 => map.get("nullable") != Some(&Value::Bool(true)),
-            Version::V31 => map.len() == 1,
+            Version::V31 | Version::V32 => map.len() == 1,
         };
         bare.then_some(reference)
     }
@@ -191,7 +191,12 @@ impl<'d> Reader<'d> {
     pub(super) fn schema(&mut self, node: &Node<'d>) -> Schema {
         let mut place = Place::new(&node.at);
         let value = self.normalise(node.value, &mut place);
-        Schema { value: Arc::new(value), at: node.at.clone() }
+        Schema { value: Arc::new(value), at: node.at.clone(), origins: None }
+    }
+
+    /// The keyword by which null is let in. In 2.0 it is an extension that everybody reads.
+    fn nullable(&self) -> &'static str {
+        if self.version == Version::V20 { "x-nullable" } else { "nullable" }
     }
 
     fn step(&mut self, value: &'d Value, place: &mut Place, token: &str) -> Value {
@@ -204,6 +209,28 @@ impl<'d> Reader<'d> {
 
     /// One schema object as JSON Schema 2020-12.
     fn normalise(&mut self, value: &'d Value, place: &mut Place) -> Value {
+        self.normalise_but(value, place, &[])
+    }
+
+    /// The schema keywords of a Swagger 2.0 parameter or header, which stand among its own.
+    pub(super) fn inline_schema(&mut self, node: &Node<'d>) -> Schema {
+        const OWN: [&str; 9] = [
+            "name",
+            "in",
+            "description",
+            "required",
+            "collectionFormat",
+            "allowEmptyValue",
+            "schema",
+            "$ref",
+            "example",
+        ];
+        let mut place = Place::new(&node.at);
+        let value = self.normalise_but(node.value, &mut place, &OWN);
+        Schema { value: Arc::new(value), at: node.at.clone(), origins: None }
+    }
+
+    fn normalise_but(&mut self, value: &'d Value, place: &mut Place, skipped: &[&str]) -> Value {
         let map = match value {
             Value::Bool(flag) => return Value::Bool(*flag),
             Value::Object(map) => map,
@@ -215,7 +242,7 @@ impl<'d> Reader<'d> {
             }
         };
         let mut out = Map::new();
-        if let Some(reference) = map.get("$ref") {
+        if let Some(reference) = map.get("$ref").filter(|_| !skipped.contains(&"$ref")) {
             let Value::String(reference) = reference else {
                 let at = place.here().join("$ref");
                 self.problem(Problem::new("`$ref` must be a text").at(&at).found(kind(reference)));
@@ -224,9 +251,9 @@ impl<'d> Reader<'d> {
             let root = place.root.clone();
             let Some(name) = self.schema_name(&place.here(), &root, reference) else { return Value::Bool(true) };
             out.insert("$ref".into(), format!("#/$defs/{name}").into());
-            if self.version == Version::V30 {
+            if self.version <= Version::V30 {
                 // Siblings of `$ref` are ignored in 3.0, but `nullable` there has one meaning and its authors rely on it.
-                if map.get("nullable") == Some(&Value::Bool(true)) {
+                if map.get(self.nullable()) == Some(&Value::Bool(true)) {
                     return json!({"anyOf": [out, {"type": "null"}]});
                 }
                 return Value::Object(out);
@@ -234,12 +261,19 @@ impl<'d> Reader<'d> {
         }
         let mut nullable = false;
         let mut example = None;
-        for (key, value) in map {
+        for (key, value) in map.iter().filter(|(key, _)| !skipped.contains(&key.as_str())) {
             let length = place.pointer.len();
             push_token(&mut place.pointer, key);
             match key.as_str() {
                 "$ref" => {}
-                "nullable" => nullable = value == &Value::Bool(true) || value.as_str() == Some("true"),
+                "collectionFormat" | "allowEmptyValue" if self.version == Version::V20 => {}
+                "type" if self.version == Version::V20 && value == "file" => {
+                    out.insert("type".into(), "string".into());
+                    out.insert("format".into(), "binary".into());
+                }
+                key if key == self.nullable() => {
+                    nullable = value == &Value::Bool(true) || value.as_str() == Some("true")
+                }
                 "example" => example = Some(value),
                 _ => self.keyword(key, value, place, &mut out),
             }
@@ -312,13 +346,15 @@ impl<'d> Reader<'d> {
                 Value::Bool(_) => Some(value.clone()),
                 _ => self.number(key, value, place),
             },
-            "title" | "description" | "format" | "pattern" | "contentMediaType" | "contentEncoding" | "$comment" => {
-                match value {
-                    Value::String(_) => Some(value.clone()),
-                    Value::Number(_) | Value::Bool(_) => Some(Value::String(value.to_string())),
-                    _ => self.wrong_keyword(value, place, "a text"),
-                }
-            }
+            "pattern" => match value {
+                Value::String(text) => Some(Value::String(plain_hyphens(text))),
+                _ => self.wrong_keyword(value, place, "a text"),
+            },
+            "title" | "description" | "format" | "contentMediaType" | "contentEncoding" | "$comment" => match value {
+                Value::String(_) => Some(value.clone()),
+                Value::Number(_) | Value::Bool(_) => Some(Value::String(value.to_string())),
+                _ => self.wrong_keyword(value, place, "a text"),
+            },
             "readOnly" | "writeOnly" | "deprecated" | "uniqueItems" => match value {
                 Value::Bool(_) => Some(value.clone()),
                 Value::String(text) if text == "true" || text == "false" => Some(Value::Bool(text == "true")),
@@ -496,6 +532,22 @@ impl<'d> Reader<'d> {
             self.note(Problem::new("a discriminator without `propertyName` is ignored").at(&place.here()));
             return None;
         }
+        if let Some(Value::String(text)) = object.get("defaultMapping").cloned() {
+            let site = place.here();
+            let component = Location::root(0).join("components").join("schemas").join(&text);
+            let name = match self.schemas.names.get(&component) {
+                Some(name) => Some(name.clone()),
+                None => self.mapped(&site, &place.root, &text),
+            };
+            match name {
+                Some(name) => object.insert("defaultMapping".into(), format!("#/$defs/{name}").into()),
+                None => {
+                    let problem = Problem::new("this is mapped to no schema; it is ignored");
+                    self.note(problem.at(&site.join("defaultMapping")).found(text));
+                    object.shift_remove("defaultMapping")
+                }
+            };
+        }
         if let Some(Value::Object(mapping)) = object.get_mut("mapping") {
             let site = place.here().join("mapping");
             let mut unknown = Vec::new();
@@ -573,6 +625,49 @@ fn allow_null(mut out: Map<String, Value>) -> Value {
         values.push(Value::Null);
     }
     Value::Object(out)
+}
+
+/// A hyphen beside a class escape, as in `[\w-.]`, is itself (ECMA-262, annex B.1.2) and an unfinished range to other engines.
+fn plain_hyphens(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let (mut in_class, mut after_escape) = (false, false);
+    let mut letters = pattern.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let class_escape = |next: Option<char>| matches!(next, Some('w' | 'W' | 'd' | 'D' | 's' | 'S'));
+        match letter {
+            '\\' => {
+                out.push(letter);
+                let escaped = letters.next();
+                out.extend(escaped);
+                after_escape = in_class && class_escape(escaped);
+                continue;
+            }
+            '-' if in_class && after_escape && letters.peek() != Some(&']') => out.push_str("\\-"),
+            '-' if in_class && letters.peek() == Some(&'\\') => {
+                let mut ahead = letters.clone();
+                ahead.next();
+                if class_escape(ahead.next()) {
+                    out.push('\\');
+                }
+                out.push('-');
+            }
+            '[' if !in_class => {
+                in_class = true;
+                out.push('[');
+                // What follows is no range, whatever it is.
+                if letters.peek() == Some(&'^') {
+                    out.extend(letters.next());
+                }
+            }
+            ']' if in_class => {
+                in_class = false;
+                out.push(']');
+            }
+            letter => out.push(letter),
+        }
+        after_escape = false;
+    }
+    out
 }
 
 /// A name for a schema that the document gives none: the telling parts of the way to it.

@@ -3,15 +3,14 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::{Node, Reader};
+use super::{Node, Reader, Version};
 use crate::contract::{ParameterPlace, SecurityKind, SecurityRequirement, SecurityScheme};
 use crate::problem::{Problem, did_you_mean};
 
 impl<'d> Reader<'d> {
-    pub(super) fn security_schemes(&mut self, components: Option<&Node<'d>>) -> IndexMap<String, SecurityScheme> {
+    pub(super) fn security_schemes(&mut self, root: &Node<'d>, way: &[&str]) -> IndexMap<String, SecurityScheme> {
         let mut schemes = IndexMap::new();
-        let Some(components) = components else { return schemes };
-        for (name, node) in self.members(components, "securitySchemes") {
+        for (name, node) in self.shared(root, way) {
             let Some((node, _)) = self.follow(&node) else { continue };
             let Some(kind) = self.security_kind(&node) else { continue };
             let scheme = SecurityScheme {
@@ -50,7 +49,7 @@ impl<'d> Reader<'d> {
                 };
                 SecurityKind::ApiKey { place, name }
             }
-            "http" => {
+            "http" if self.version > Version::V20 => {
                 let Some(scheme) = self.text(node, "scheme") else {
                     self.problem(
                         Problem::new("an http scheme needs `scheme`").at(&node.at).expected("bearer, basic, …"),
@@ -58,6 +57,18 @@ impl<'d> Reader<'d> {
                     return None;
                 };
                 SecurityKind::Http { scheme: scheme.to_lowercase(), bearer_format: self.text(node, "bearerFormat") }
+            }
+            "basic" if self.version == Version::V20 => {
+                SecurityKind::Http { scheme: "basic".into(), bearer_format: None }
+            }
+            "oauth2" if self.version == Version::V20 => {
+                let scopes = self.members(node, "scopes").into_iter().filter(|(scope, _)| !scope.starts_with("x-"));
+                let scopes = scopes
+                    .map(|(scope, text)| (scope.to_owned(), text.value.as_str().unwrap_or_default().to_owned()))
+                    .collect();
+                let flow = self.text(node, "flow").unwrap_or_default();
+                let token_urls = self.text(node, "tokenUrl").map(|url| (flow, url)).into_iter().collect();
+                SecurityKind::OAuth2 { scopes, token_urls }
             }
             "oauth2" => {
                 let (mut scopes, mut token_urls) = (IndexMap::new(), IndexMap::new());
@@ -75,15 +86,17 @@ impl<'d> Reader<'d> {
                 }
                 SecurityKind::OAuth2 { scopes, token_urls }
             }
-            "openIdConnect" => {
+            "openIdConnect" if self.version > Version::V20 => {
                 SecurityKind::OpenIdConnect { url: self.text(node, "openIdConnectUrl").unwrap_or_default() }
             }
-            "mutualTLS" => SecurityKind::MutualTls,
+            "mutualTLS" if self.version > Version::V20 => SecurityKind::MutualTls,
             other => {
-                const KNOWN: [&str; 5] = ["apiKey", "http", "oauth2", "openIdConnect", "mutualTLS"];
+                const KNOWN: &[&str] = &["apiKey", "http", "oauth2", "openIdConnect", "mutualTLS"];
+                const KNOWN_IN_20: &[&str] = &["basic", "apiKey", "oauth2"];
+                let known = if self.version == Version::V20 { KNOWN_IN_20 } else { KNOWN };
                 let problem =
                     Problem::new(format!("`{other}` is not a type of security scheme")).at(&node.at.join("type"));
-                self.problem(problem.expected(KNOWN.join(", ")).maybe_help(did_you_mean(other, KNOWN)));
+                self.problem(problem.expected(known.join(", ")).maybe_help(did_you_mean(other, known.iter().copied())));
                 return None;
             }
         })
@@ -102,8 +115,9 @@ impl<'d> Reader<'d> {
             for name in map.keys() {
                 let scopes =
                     if map.get(name).is_some_and(Value::is_null) { Vec::new() } else { self.texts(&item, name) };
-                let declared =
-                    self.document.files.first().and_then(|file| file.value.pointer("/components/securitySchemes"));
+                let way = self.version.shared().security_schemes;
+                let root = self.document.files.first().map(|file| &file.value);
+                let declared = root.and_then(|root| way.iter().try_fold(root, |value, key| value.get(key)));
                 if declared.and_then(|schemes| schemes.get(name)).is_none() {
                     let known =
                         declared.and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str());

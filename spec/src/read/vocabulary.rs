@@ -236,7 +236,7 @@ impl<'d> Reader<'d> {
             }
         }
         let value = serde_json::json!({"$ref": format!("#/$defs/{}", name?)});
-        Some(Schema { value: value.into(), at: at.clone() })
+        Some(Schema { value: value.into(), at: at.clone(), origins: None })
     }
 
     /// Every name that the vocabulary gives to one of its own things must exist.

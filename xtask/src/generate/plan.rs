@@ -596,7 +596,7 @@ impl<'a: 's, 's> Planner<'a, 's> {
                 self.sink.refuse(&at, format!("the parts `{other}` and `{wire}` are both `{rust}` in Rust"));
                 continue;
             }
-            let whole = Schema { value: std::sync::Arc::new(property.clone()), at: at.clone() };
+            let whole = Schema { value: std::sync::Arc::new(property.clone()), at: at.clone(), origins: None };
             let followed = self.contract.resolve(&whole).value.clone();
             let items = followed.get("items").cloned();
             let repeated = followed.get("type").is_some_and(|kind| kind == "array");

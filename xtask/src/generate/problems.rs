@@ -712,7 +712,7 @@ impl<'a> Dialect<'a> {
             let must = required.iter().any(|required| required == name);
             let resolved = self
                 .contract
-                .resolve(&Schema { value: std::sync::Arc::new(property.clone()), at: at.clone() })
+                .resolve(&Schema { value: std::sync::Arc::new(property.clone()), at: at.clone(), origins: None })
                 .value
                 .clone();
             let single =
@@ -794,7 +794,10 @@ impl<'a> Dialect<'a> {
             let Some(next) = properties.get(token) else { return fallback };
             (schema, at) = (next.clone(), below(&below(&place, "properties"), token));
         }
-        let list = self.contract.resolve(&Schema { value: std::sync::Arc::new(schema), at: at.clone() }).clone();
+        let list = self
+            .contract
+            .resolve(&Schema { value: std::sync::Arc::new(schema), at: at.clone(), origins: None })
+            .clone();
         let Some(items) = list.value.get("items") else { return fallback };
         let Some((properties, required, at)) = self.object(items, &below(&list.at, "items"), 0) else {
             return fallback;

@@ -12,9 +12,10 @@ static META: Meta = Meta {
     level: Level::Must,
     title: "a credential that was taken back is refused",
     rationale: "Revocation is the only remedy after a leak. RFC 7009 section 2.2; the contract's `x-credential.revoked`.",
-    sends: "the profile's revoked credentials on every operation of their scheme",
+    sends: "the profile's revoked credentials on every operation of their scheme; where credentials can be made through the \
+            API (`mint`) and taken back, one that was",
     demands: "401, with the code that the contract names for revoked credentials",
-    guards: "only credentials that the profile says are revoked",
+    guards: "only credentials that the profile says are revoked, or whose taking back was answered with success",
     fault: "revoked keys keep working",
 };
 
@@ -36,6 +37,12 @@ impl Check for RejectsRevoked {
                     let source = BadCredentialSource::Literal(bad.credential.clone());
                     cases.extend(bad_call(planner, &META, door, &format!("revoked-{number}"), source, expect));
                 }
+            }
+            let minter = planner.minters().find(|(by, _)| planner.minted_scheme(by) == Some(scheme));
+            if let Some((by, _)) = minter.filter(|(by, _)| planner.revocable(by).is_some()) {
+                let expect = refused(planner, operation, &answers);
+                let source = BadCredentialSource::Revoked { by: by.to_owned() };
+                cases.extend(bad_call(planner, &META, door, "taken-back", source, expect));
             }
         }
     }

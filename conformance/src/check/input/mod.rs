@@ -5,6 +5,7 @@ mod bounded;
 mod no_server_error;
 mod read_only_ignored;
 mod rejects_invalid;
+mod survives;
 
 use super::Check;
 pub(crate) use no_server_error::no_answer;
@@ -15,4 +16,5 @@ pub(super) const CHECKS: &[&dyn Check] = &[
     &no_server_error::NoServerError,
     &bounded::Bounded,
     &read_only_ignored::ReadOnlyIgnored,
+    &survives::Survives,
 ];

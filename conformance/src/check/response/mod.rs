@@ -7,6 +7,7 @@ mod no_body;
 mod schema;
 pub(in crate::check) use self::schema::shorten;
 mod status;
+mod stream;
 
 use super::{Check, Seen};
 use crate::clause::ResponseClauses;
@@ -23,18 +24,4 @@ pub(in crate::check) fn documented<'a>(seen: &Seen<'a>) -> Option<(usize, &'a Re
 /// Whether the error envelope, rather than the operation's own schema, speaks for this answer.
 pub(super) fn is_envelope(seen: &Seen<'_>) -> bool {
     seen.response.status >= 400 && seen.subject.envelope_validator().is_some()
-}
-
-/// The text of a header as JSON values that it may mean, the typed ones first.
-pub(super) fn readings(text: &str) -> Vec<serde_json::Value> {
-    let mut readings = Vec::new();
-    // Leading zeros and signs are no JSON numbers, and no header is specified to have them.
-    if let Ok(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) = serde_json::from_str(text.trim()) {
-        readings.push(value);
-    }
-    readings.push(serde_json::Value::from(text));
-    if text.contains(',') {
-        readings.push(text.split(',').map(|item| serde_json::Value::from(item.trim())).collect());
-    }
-    readings
 }

@@ -2,8 +2,8 @@ use trueline_spec::contract::Media;
 
 use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
 use super::{documented, is_envelope};
-use crate::clause::{ClauseId, source_of};
-use crate::exchange::events;
+use crate::clause::source_of;
+use crate::data::stream::Stream;
 use crate::finding::Offending;
 
 /// `response.schema`.
@@ -15,9 +15,10 @@ static META: Meta = Meta {
     title: "the body fits its schema",
     rationale: "Typed clients fail on bodies that do not fit. OpenAPI 3.1, \"Media Type Object\", `schema`; JSON Schema \
                 2020-12, with formats asserted.",
-    sends: "nothing of its own; every JSON answer and every server-sent event of every case is looked at",
-    demands: "the body is valid against the documented schema; write-only properties are absent",
-    guards: "errors that the contract's envelope speaks for are left to error.envelope; schemas that do not compile are \
+    sends: "nothing of its own; every JSON answer of every case is looked at, and every event and line of a stream",
+    demands: "the body is valid against the documented schema; write-only properties are absent; each event of a stream is \
+              valid against the event's schema",
+    guards: "an event may be read as itself, as its data and as the JSON in its data; `[DONE]` is no event; errors that the contract's envelope speaks for are left to error.envelope; schemas that do not compile are \
              reported as notes, not as findings; one schema broken behind many operations is one finding",
     fault: "a required property is missing from an agent",
 };
@@ -35,8 +36,12 @@ impl Check for Schema {
         }
         let response = &operation.responses[index];
         let media_type = seen.response.media_type().unwrap_or_default();
-        if media_type == STREAM {
-            return stream(seen, (index, clause), verdicts);
+        if let Some(stream) = Stream::of(&media_type) {
+            let media = response.media.iter().position(|media| media.media_type == media_type);
+            if let Some(media) = media {
+                super::stream::judge(&META, clause, seen, (index, media), stream, verdicts);
+            }
+            return;
         }
         let Some(media) = response.media.iter().position(|media| is_json(media) && matches(media, &media_type)) else {
             return;
@@ -85,55 +90,17 @@ impl Check for Schema {
     }
 }
 
-const STREAM: &str = "text/event-stream";
-
-/// Every event of a stream is held to the schema of one (OpenAPI 3.2, "Server-Sent Events"; in 3.0 and 3.1 the schema of the
-/// media type is that of an event's data).
-fn stream(seen: &Seen<'_>, (index, clause): (usize, ClauseId), verdicts: &mut Verdicts) {
-    let Some(operation) = seen.operation() else { return };
-    let response = &operation.responses[index];
-    let Some(media) = response.media.iter().position(|media| media.media_type == STREAM) else { return };
-    let Some(validator) = seen.subject.response_validator(seen.call.operation, index, media) else { return };
-    let events = events(&seen.response.body);
-    let broken = |title: String, expected: &str, actual: String, cause: String| {
-        Break::new(&META, clause, title)
-            .with_values(expected, shorten(&actual))
-            .with_cause(cause)
-            .with_offending(Offending::Body(String::new()))
-    };
-    if events.is_empty() {
-        let text = String::from_utf8_lossy(&seen.response.body);
-        let title = format!("{} answers a stream without any event", operation.id);
-        verdicts.broke(broken(title, "events with data", text.into_owned(), "no event".to_owned()));
-    }
-    for event in events {
-        let title = || format!("an event of {} does not fit its schema", operation.id);
-        match serde_json::from_str::<serde_json::Value>(&event.data) {
-            Err(_) => {
-                let cause = format!("{} no JSON", event.name);
-                verdicts.broke(broken(title(), "data that is JSON", event.data, cause));
-            }
-            Ok(data) => match validator.iter_errors(&data).next() {
-                None => verdicts.hold(clause),
-                Some(error) => {
-                    let cause = format!("{} {}", event.name, error.schema_path());
-                    let actual = format!("{} {}", event.name, error);
-                    verdicts.broke(broken(title(), "data as the schema says", actual, cause));
-                }
-            },
-        }
-    }
-}
-
 fn is_json(media: &Media) -> bool {
     media.media_type == "application/json" || media.media_type.ends_with("+json") || media.media_type == "*/*"
 }
 
+/// A documented `*/*` says that it may be anything; it is judged if it says that it is JSON.
 fn matches(media: &Media, media_type: &str) -> bool {
-    media.media_type == media_type || media.media_type == "*/*"
+    let json = media_type == "application/json" || media_type.ends_with("+json");
+    media.media_type == media_type || (media.media_type == "*/*" && json)
 }
 
-fn place(instance: &str) -> String {
+pub(super) fn place(instance: &str) -> String {
     if instance.is_empty() { "the body".to_owned() } else { instance.to_owned() }
 }
 

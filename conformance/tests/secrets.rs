@@ -1,0 +1,226 @@
+//! Secrets stand in no report, no log and no recorded case, in whatever form they went over the wire; and a replay finds
+//! them again. The service here repeats everything that it is sent, makes up secrets of its own, and takes every credential, so
+//! that the harness has much to report.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use trueline_conformance::event::Event;
+use trueline_conformance::finding::Finding;
+use trueline_conformance::profile::Profile;
+use trueline_conformance::report::{self, Report};
+use trueline_conformance::run::{self, RunOptions};
+use trueline_conformance::suite::Suite;
+use trueline_conformance::target::InProcessTarget;
+use trueline_spec::Contract;
+
+/// Every answer has the wrong type, so that every operation has a finding that shows a whole exchange.
+const DOCUMENT: &str = r#"
+openapi: 3.1.0
+info: {title: Parrot, version: '1'}
+paths:
+  /login:
+    post:
+      operationId: logIn
+      security: []
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema:
+              type: object
+              required: [user, password]
+              properties: {user: {type: string}, password: {type: string, minLength: 3}}
+      responses:
+        '200': {description: In., content: {application/json: {schema: {type: array}}}}
+        '400': {description: No.}
+  /token:  {get: {operationId: byToken,  security: [{token: []}],  responses: {'200': &no {description: No., content: {application/json: {schema: {type: array}}}}, '401': {description: No.}}}}
+  /basic:  {get: {operationId: byBasic,  security: [{basic: []}],  responses: {'200': *no, '401': {description: No.}}}}
+  /header: {get: {operationId: byHeader, security: [{header: []}], responses: {'200': *no, '401': {description: No.}}}}
+  /query:  {get: {operationId: byQuery,  security: [{query: []}],  responses: {'200': *no, '401': {description: No.}}}}
+components:
+  securitySchemes:
+    token: {type: http, scheme: bearer}
+    basic: {type: http, scheme: basic}
+    header: {type: apiKey, in: header, name: X-Api-Key}
+    query: {type: apiKey, in: query, name: key}
+"#;
+
+const PASSWORD: &str = "pa\"ss w/ord+1%";
+const SHORT: &str = "p1n!";
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSIsIm4iOjF9.c2lnbmF0dXJlLW9mLWFsaWNlLTEyMzQ1Njc4";
+const REFRESH: &str = "r3fr3sh-9f86d081884c7d659a2feaa0";
+const BASIC: &str = "bob:hunter2-Basic#1-long";
+const HEADER: &str = "k3y/with+odd=chars&more-0123456789";
+const QUERY: &str = "qu3ry key/with+odd=chars&more";
+const EXPIRED: &str = "0ld-token-aaaabbbbccccdddd";
+const REVOKED: &str = "gone-token-eeeeffff00001111";
+/// Made up by the service: a documented name, a name that sounds like it, a header, a cookie.
+const MADE: &str = "sk_live_51H8xTr0ub4dor";
+const COOKIE: &str = "s3ss10n-cookie-value-77";
+
+const SECRETS: [&str; 11] = [PASSWORD, SHORT, TOKEN, REFRESH, BASIC, HEADER, QUERY, EXPIRED, REVOKED, MADE, COOKIE];
+
+fn profile() -> Profile {
+    let profile = format!(
+        "[principals.alice]\nscheme = 'token'\n\
+         login = {{ operation = 'logIn', token = '/access', refresh = '/refresh', body = {{ user = 'alice', password = {password} }} }}\n\
+         [principals.carol]\nscheme = 'token'\n\
+         login = {{ operation = 'logIn', token = '/access', body = {{ user = 'carol', password = '{SHORT}' }} }}\n\
+         [principals.bob]\nscheme = 'basic'\ncredential = '{BASIC}'\n\
+         [principals.h]\nscheme = 'header'\ncredential = '{HEADER}'\n\
+         [principals.q]\nscheme = 'query'\ncredential = '{QUERY}'\n\
+         [[bad-credentials]]\nscheme = 'token'\nkind = 'expired'\ncredential = '{EXPIRED}'\n\
+         [[bad-credentials]]\nscheme = 'token'\nkind = 'revoked'\ncredential = '{REVOKED}'\n",
+        password = Value::from(PASSWORD)
+    );
+    Profile::parse(&profile).unwrap()
+}
+
+/// Bodies that the login was asked with.
+type Seen = Arc<Mutex<Vec<String>>>;
+
+fn service(seen: Seen) -> axum::Router {
+    let parrot = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| -> Response {
+        let said: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+            .collect();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if uri.path() == "/login" {
+            seen.lock().unwrap().push(text.clone());
+            // With any other password the finding would be made smaller, and lose it.
+            if sent["password"] != PASSWORD && sent["password"] != SHORT {
+                return axum::http::StatusCode::BAD_REQUEST.into_response();
+            }
+        }
+        let answer = json!({
+            "access": TOKEN,
+            "refresh": REFRESH,
+            "account": { "apiKey": MADE },
+            "you": format!("{method} {uri}"),
+            "headers": said,
+            "text": text,
+            "body": sent,
+        });
+        let mut response = axum::Json(answer).into_response();
+        response.headers_mut().insert(header::SET_COOKIE, format!("sid={COOKIE}; HttpOnly").parse().unwrap());
+        response.headers_mut().insert("x-api-key", MADE.parse().unwrap());
+        response
+    };
+    axum::Router::new().fallback(parrot)
+}
+
+fn suite() -> Suite {
+    Suite::new(Contract::from_text("parrot.yaml", DOCUMENT).unwrap()).profile(profile())
+}
+
+async fn run() -> (Report, String) {
+    let mut log = String::new();
+    let report = suite()
+        .run_watched(InProcessTarget::new(service(Seen::default())), |event: &Event| {
+            log.push_str(&serde_json::to_string(event).unwrap());
+            log.push('\n');
+        })
+        .await
+        .unwrap();
+    (report, log)
+}
+
+/// A text in every form in which it may go over the wire or into a file.
+fn forms(secret: &str) -> Vec<String> {
+    let json = Value::from(secret).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let twice = Value::from(json.as_str()).to_string();
+    let percent = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
+    let base64 = base64::engine::general_purpose::STANDARD.encode(secret);
+    let html = secret.replace('&', "&amp;").replace('"', "&quot;");
+    let mut forms = vec![secret.to_owned(), json, twice[1..twice.len() - 1].to_owned(), percent, base64, html];
+    // Of what is cut, lengthened or changed in one place, the most is still there.
+    let characters: Vec<char> = secret.chars().collect();
+    forms.extend(characters.windows(16).map(|window| window.iter().collect::<String>()));
+    forms
+}
+
+#[tokio::test]
+async fn secrets_stand_in_no_report_and_no_log() {
+    let (report, log) = run().await;
+    let utf8 = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let outputs = [
+        ("events", log),
+        ("json", utf8(report::to_json(&report).unwrap())),
+        ("html", report::to_html(&report)),
+        ("sarif", utf8(report::to_sarif(&report).unwrap())),
+        ("har", utf8(report::to_har(&report).unwrap())),
+        ("junit", utf8(report::to_junit(&report).unwrap())),
+        ("terminal", report.to_string()),
+    ];
+    for (name, output) in &outputs {
+        for secret in SECRETS {
+            for form in forms(secret) {
+                assert!(
+                    !output.contains(&form),
+                    "{name} has `{form}` of `{secret}`: …{}…",
+                    output
+                        .split(&form)
+                        .next()
+                        .unwrap()
+                        .chars()
+                        .rev()
+                        .take(200)
+                        .collect::<String>()
+                        .chars()
+                        .rev()
+                        .collect::<String>()
+                );
+            }
+        }
+    }
+    // The names that stand in their places show that there was something to hide, in each of the ways.
+    let json = &outputs[1].1;
+    for name in [
+        "$ALICE_TOKEN",
+        "$ALICE_PASSWORD",
+        "$CAROL_PASSWORD",
+        "$BOB_CREDENTIAL_BASE64",
+        "$H_CREDENTIAL",
+        "$Q_CREDENTIAL",
+        "$BAD_EXPIRED",
+        "$BAD_REVOKED",
+        "_CORRUPTED",
+        "_TRUNCATED",
+        "_UNSIGNED",
+        "(secret of 22 characters)",
+        "sid=(secret of 23 characters)",
+    ] {
+        assert!(json.contains(name), "{name} is not there");
+    }
+}
+
+#[tokio::test]
+async fn a_replay_puts_the_profile_s_secrets_back() {
+    let (report, _) = run().await;
+    let has = |finding: &&Finding| serde_json::to_string(&finding.evidence.case).unwrap().contains("$ALICE_PASSWORD");
+    let finding = report.findings.iter().find(has).expect("a case that logs in");
+    let seen = Seen::default();
+    let target = Arc::new(InProcessTarget::new(service(Arc::clone(&seen))));
+    let (sender, mut events) = tokio::sync::mpsc::channel(1_000);
+    let subject = Arc::clone(suite().subject());
+    let case = finding.evidence.case.clone();
+    run::replay(subject, Arc::new(profile()), case, target, RunOptions::default(), sender).await.unwrap();
+    while events.recv().await.is_some() {}
+    let bodies = seen.lock().unwrap().clone();
+    // Two logins, and the case itself.
+    assert!(bodies.len() > 2, "{bodies:?}");
+    assert!(bodies.iter().all(|body| !body.contains('$')), "{bodies:?}");
+    let alice = json!({"user": "alice", "password": PASSWORD});
+    let same = |body: &&String| serde_json::from_str::<Value>(body).is_ok_and(|body| body == alice);
+    assert!(bodies.iter().filter(same).count() >= 2, "{bodies:?}");
+}
