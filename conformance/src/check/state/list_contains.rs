@@ -1,6 +1,8 @@
 use super::super::{Break, Check, Level, Meta, Sequence, Verdicts};
 use super::paging::{has_next, pages, walk};
 use super::{clause, done, made_id, says_nothing};
+use trueline_spec::contract::ParameterPlace;
+
 use crate::case::{Act, Case, Phase};
 use crate::finding::Offending;
 use crate::plan::Planner;
@@ -17,9 +19,20 @@ static META: Meta = Meta {
     sends: "for each kind of resource that can be listed: create one, list all pages; delete it, list all pages",
     demands: "its id is in the first list and not in the second",
     guards: "nothing else is sent meanwhile; only where the items' schema has an id; a list that does not end within 40 pages \
-             says nothing; a service whose list never shows ids says nothing",
+             says nothing; a service whose list never shows ids says nothing; a list that \
+             a switch narrows by default may leave things out",
     fault: "the list leaves out the newest item",
 };
+
+/// Whether a list leaves things out by default: it has a switch (a boolean query parameter) that is on unless a caller turns
+/// it off, such as `published_only`.
+fn is_narrowed(sequence: &Sequence<'_>, operation: usize) -> bool {
+    let parameters = &sequence.subject.operation(operation).parameters;
+    parameters.iter().filter(|one| one.place == ParameterPlace::Query && !one.required).any(|one| {
+        let schema = &sequence.subject.contract.resolve(&one.schema).value;
+        schema.get("default") == Some(&serde_json::Value::Bool(true))
+    })
+}
 
 impl Check for ListContains {
     fn meta(&self) -> &'static Meta {
@@ -80,8 +93,8 @@ impl Check for ListContains {
                 return;
             }
             let found = ids.any(|one| one == id);
-            // Only an end that was reached shows that something is missing.
-            if wanted && !found && has_next(listing, last) {
+            // Only an end that was reached shows that something is missing, and only in a list of everything.
+            if wanted && !found && (has_next(listing, last) || is_narrowed(sequence, listing.operation)) {
                 verdicts.inconclusive.push(clause);
                 return;
             }
