@@ -120,3 +120,42 @@ fn a_request_to_stop_ends_the_program_well() {
     // Folded into the one file.
     assert!(!folder.path().join("ragchats.db-wal").exists());
 }
+
+#[cfg(unix)]
+#[test]
+fn several_contracts_are_served_below_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ready, profile) = (folder.path().join("ready"), folder.path().join("profile.toml"));
+    let both = ["serve", "--contract", "ragchats", "--contract", "foilengine", "--listen", "127.0.0.1:0"];
+    let mut refused = server(&both);
+    refused.args(["--database", "sqlite::memory:"]);
+    let (ok, _, error) = output(refused);
+    assert!(!ok && error.contains("--database is for one contract"), "{error}");
+    let mut command = server(&both);
+    command.args(["--data-dir", text(folder.path()), "--ready-file", text(&ready), "--limit", "sdk-chat=7"]);
+    command.args(["--demo-data", "--profile", text(&profile)]).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let started = Instant::now();
+    while !ready.exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "the server did not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let root = std::fs::read_to_string(&ready).unwrap().trim().to_owned();
+    let status = |path: &str| {
+        let url = format!("{root}{path}");
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async { reqwest::get(url).await.unwrap().status().as_u16() })
+    };
+    assert_eq!(status("/foilengine/api/v1/personas"), 200);
+    assert_eq!(status("/ragchats/agents/"), 401);
+    assert_eq!(status("/api/v1/personas"), 404);
+    for name in ["foilengine", "ragchats"] {
+        let profile = std::fs::read_to_string(folder.path().join(format!("profile-{name}.toml"))).unwrap();
+        let profile: toml::Table = toml::from_str(&profile).unwrap();
+        assert_eq!(profile["base-url"].as_str(), Some(format!("{root}/{name}").as_str()));
+        assert!(folder.path().join(format!("{name}.db")).exists());
+    }
+    let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+}

@@ -109,6 +109,10 @@ pub struct Refusals {
     pub wrong_scheme: Option<Answer>,
     /// A good credential without the scope or role.
     pub forbidden: Answer,
+    /// What exists and is somebody else's, where that differs from what does not exist: a 403 tells strangers that it is
+    /// there. Absent: the dialect does not say.
+    #[serde(default)]
+    pub foreign: Option<Answer>,
     /// Exactly one required field is absent.
     pub missing: Answer,
     /// Exactly one field is wrong.
@@ -610,6 +614,7 @@ impl ErrorEnvelope {
             unauthenticated,
             wrong_scheme,
             forbidden,
+            foreign,
             missing,
             invalid,
             several,
@@ -625,6 +630,7 @@ impl ErrorEnvelope {
             ("unauthenticated", Some(unauthenticated)),
             ("wrong-scheme", wrong_scheme.as_ref()),
             ("forbidden", Some(forbidden)),
+            ("foreign", foreign.as_ref()),
             ("missing", Some(missing)),
             ("invalid", Some(invalid)),
             ("several", Some(several)),

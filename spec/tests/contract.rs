@@ -4,7 +4,7 @@
 use serde_json::json;
 use trueline_spec::Contract;
 use trueline_spec::contract::{Operation, ParameterEncoding, ParameterPlace, SecurityKind, StatusPattern, Style};
-use trueline_spec::vocabulary::{Effect, ProvenanceStatus, Visibility};
+use trueline_spec::vocabulary::{Effect, Judged, ProvenanceStatus, Visibility};
 
 /// A contract from what stands below `openapi` and `info`.
 fn load_as(version: &str, text: &str) -> Contract {
@@ -385,7 +385,10 @@ const VOCABULARY: &str = "x-contract:
   rate-limits:
     'on': limited-only
     retry-after: delta-seconds
-    classes: {all: {limit: 10, window: 1m, per: path.id, when: key}}
+    classes:
+      all: {limit: 10, window: 1m, per: path.id, when: key}
+      few: {limit: 2, window: 1m, per: ip, when: [none, key]}
+      any: {limit: 9, window: 1m, per: ip}
   quotas: {month: {code: slow, per: organization, window: month}}
   client-errors: {429: {name: RateLimit, carries: retry_after}, other: Api}
   max-body-bytes: 1000
@@ -397,7 +400,7 @@ paths:
     delete: {x-error-codes: [bad, not_found], x-max-body-bytes: 5, x-provenance: {status: described, source: a page}}
     post: {x-effect: costly, security: []}
 components:
-  securitySchemes: {key: {type: apiKey, in: header, name: X-Key}}
+  securitySchemes: {key: {type: apiKey, in: header, name: X-Key, x-credential: {judged: on-use}}}
   schemas:
     Error: {type: object}
     Slow: {type: object, x-secret: never, x-anything: 1}
@@ -425,6 +428,12 @@ fn the_vocabulary() {
     assert_eq!(envelope.details["slow"].name(), Some("Slow"));
     assert_eq!(contract.status_of(&envelope.vocabulary.unmatched.path), Some(404));
     assert_eq!(contract.rate_class("all").unwrap().limit, 10);
+    let counts = |class: &str| {
+        [None, Some("key"), Some("other")].map(|scheme| contract.rate_class(class).unwrap().when.counts(scheme))
+    };
+    assert_eq!((counts("all"), counts("few"), counts("any")), ([false, true, false], [true, true, false], [true; 3]));
+    let credential = contract.security_schemes["key"].credential.as_ref().unwrap();
+    assert_eq!(credential.judged, Judged::OnUse);
     assert_eq!(contract.quota("month").unwrap().code, "slow");
     assert!(contract.schemas["Slow"].value.get("x-anything").is_some(), "vendor extensions stay");
 }

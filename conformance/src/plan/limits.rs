@@ -9,7 +9,7 @@ use super::Planner;
 use crate::case::{
     ArgumentValue, Binding, Call, CallBody, Caller, Case, Exhaust, Expect, Instance, Phase, QuotaScript, Script,
 };
-use crate::profile::Purpose;
+use crate::profile::{Principal, Purpose};
 
 /// Resources made for exhausting a class stand apart from all others.
 const RESERVED: u32 = 1_000_000;
@@ -81,21 +81,30 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass, scheme: Option<
         Per::Ip => Some(*addresses?.0),
         _ => None,
     };
-    let mut reserved = planner
+    let reserved: Vec<(&str, &Principal)> = planner
         .reserved(Purpose::Limits)
         .filter(|(_, one)| class.when.counts(Some(&one.scheme)))
         .filter(|(_, one)| scheme.is_none_or(|scheme| *scheme == one.scheme))
-        .filter(|(_, one)| operations.iter().any(|(_, operation)| planner.accepts(operation, one)));
-    // Using up a class that counts per resource leaves marks on the caller's own counters: that is another caller's part.
-    let (who, principal) = match &class.per {
-        Per::Path(_) => reserved.last(),
-        _ => reserved.next(),
-    }?;
+        .filter(|(_, one)| operations.iter().any(|(_, operation)| planner.accepts(operation, one)))
+        .collect();
+    let may = |who: &str, one: &Principal, operation: &Operation| {
+        planner.accepts(operation, one) && planner.can_bind(operation, who)
+    };
+    let cheapest = |(who, one): (&str, &Principal)| {
+        let repeatable = |operation: &Operation| operation.effect != Effect::Destroy && may(who, one, operation);
+        let (index, _) = operations.iter().copied().find(|(_, operation)| repeatable(operation))?;
+        Some((index, planner.plain_call(index, &Caller::Principal(who.to_owned()))?))
+    };
+    // Making resources leaves marks on the caller's own counters: a class that needs some is another caller's part.
+    let first = *reserved.first()?;
+    let makes = |call: &Call| matches!(class.per, Per::Path(_)) || binds_resources(call);
+    let (who, principal) = match cheapest(first) {
+        Some((_, probe)) if !makes(&probe) => first,
+        _ => *reserved.last()?,
+    };
     let caller = Caller::Principal(who.to_owned());
-    let callable = |operation: &Operation| planner.accepts(operation, principal) && planner.can_bind(operation, who);
-    let repeatable = |operation: &Operation| operation.effect != Effect::Destroy && callable(operation);
-    let (index, _) = operations.iter().copied().find(|(_, operation)| repeatable(operation))?;
-    let mut probe = planner.plain_call(index, &caller)?;
+    let callable = |operation: &Operation| may(who, principal, operation);
+    let (index, mut probe) = cheapest((who, principal))?;
     reserve(&mut probe, RESERVED);
     probe.from = address;
     let mut isolated = Vec::new();
@@ -124,7 +133,9 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass, scheme: Option<
                     _ => true,
                 };
                 if separate && let Some(mut call) = planner.plain_call(index, &Caller::Principal(other.to_owned())) {
-                    reserve(&mut call, RESERVED + 2);
+                    // Who sees the same resources needs none of its own.
+                    let same = one.group(other) == principal.group(who);
+                    reserve(&mut call, if same { RESERVED } else { RESERVED + 2 });
                     isolated.push(call);
                     break;
                 }
@@ -214,6 +225,14 @@ fn anonymous(
         also_limited,
         recovery: wait,
     })
+}
+
+/// Whether something has to be made before a call can be sent.
+fn binds_resources(call: &Call) -> bool {
+    let is_made = |binding: &Binding| matches!(binding, Binding::Resource { .. });
+    let in_body = matches!(&call.body, Some(CallBody::Value { bindings, .. })
+        if bindings.iter().any(|(_, binding)| is_made(binding)));
+    in_body || call.arguments.iter().any(|one| matches!(&one.value, ArgumentValue::Bound(binding) if is_made(binding)))
 }
 
 /// Lets a call use resources of its own number.

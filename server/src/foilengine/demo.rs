@@ -93,6 +93,24 @@ const USERS: &[(&str, &str, &str)] = &[
     ("gina", "Moreau", "must be refused what only administrators may"),
 ];
 
+/// Further keys of Ines with the same rights, so that a harness on a real clock does not wait for their limits.
+const MORE_KEYS: [&str; 14] = [
+    "ines-game-03",
+    "ines-game-04",
+    "ines-game-05",
+    "ines-game-06",
+    "ines-game-07",
+    "ines-game-08",
+    "ines-game-09",
+    "ines-game-10",
+    "ines-game-11",
+    "ines-game-12",
+    "ines-game-13",
+    "ines-game-14",
+    "ines-game-15",
+    "ines-game-16",
+];
+
 /// Name, owner, purpose.
 const KEYS: &[(&str, &str, &str)] = &[
     ("ines-game", "ines", "principal"),
@@ -139,7 +157,8 @@ pub async fn seed(service: &Service) -> Result<Demo, SeedError> {
     }
     let owner = |name: &str| users.get(name).map(|user| user.id).unwrap_or_default();
     let mut keys = BTreeMap::new();
-    for (name, of, purpose) in KEYS {
+    let more = MORE_KEYS.iter().map(|name| (name, &"ines", &"same rights as ines-game"));
+    for (name, of, purpose) in KEYS.iter().map(|(name, of, purpose)| (name, of, purpose)).chain(more) {
         let key = seed_key(&mut write, &inner.secret, name, owner(of), now, None).await?;
         keys.insert(*name, DemoKey { key, owner: of, purpose });
     }

@@ -20,7 +20,7 @@ impl Demo {
             text.line(format!("# {}", user.purpose));
             text.line(format!("[principals.{name}]"));
             text.line("scheme = \"jwtAuth\"".to_owned());
-            text.line(format!("group = \"{}\"", group(name)));
+            text.line(format!("group = \"{}\"\ntenant = \"{name}\"", group(name)));
             text.line(format!("credential = {}", quoted(&user.token)));
             text.line(format!("values = {{ old_session_id = {} }}", quoted(&self.visitor)));
             match *name {
@@ -37,7 +37,7 @@ impl Demo {
             text.line(format!("# {}", key.purpose));
             text.line(format!("[principals.{name}]"));
             text.line("scheme = \"apiKeyAuth\"".to_owned());
-            text.line(format!("group = \"{}\"", group(key.owner)));
+            text.line(format!("group = \"{}\"\ntenant = \"{}\"", group(key.owner), key.owner));
             text.line(format!("credential = {}", quoted(&key.key)));
             text.line(format!("credentials = {{ llmKeyAuth = {} }}", quoted(&self.llm_key)));
             let values = STEP_KEYS.map(|header| format!("{} = {}", quoted(header), quoted(&self.llm_key)));

@@ -20,7 +20,8 @@ static META: Meta = Meta {
             an id that nothing has",
     demands: "the same status, and the same code where the dialect has codes",
     guards: "only principals whose `tenant` the profile states; not where `x-visibility: public`; not where the operation \
-             documents 403 and asks for no scope, so that 403 can only be meant for this",
+             documents 403 and asks for no scope, so that 403 can only be meant for this, or where the contract's \
+             `refusals.foreign` is a 403",
     fault: "foreign ids get 403, unknown ones 404",
 };
 
@@ -30,12 +31,15 @@ impl Check for NoExistenceLeak {
     }
 
     fn plan(&self, planner: &Planner<'_>, cases: &mut Vec<Case>) {
+        let contract = &planner.subject.contract;
+        let foreign = contract.envelope.as_ref().and_then(|one| one.vocabulary.refusals.foreign.as_ref());
+        let told = foreign.and_then(|answer| contract.status_of(answer)) == Some(403);
         for (index, _, call) in attacks(planner) {
             let operation = planner.subject.operation(index);
             let forbidden = operation.responses.iter().any(|one| one.status == StatusPattern::Exact(403));
             let scoped = !operation.required_scopes.is_empty()
                 || operation.security.iter().any(|one| one.schemes.values().any(|scopes| !scopes.is_empty()));
-            let meant = forbidden && !scoped && operation.visibility.is_none();
+            let meant = forbidden && (told || (!scoped && operation.visibility.is_none()));
             if meant || operation.visibility == Some(Visibility::Public) {
                 continue;
             }
