@@ -1308,6 +1308,32 @@ fn multipart_bodies_have_real_files() {
 }
 
 #[test]
+fn parts_have_no_types_either() {
+    let file = json!({"type": "string", "format": "binary"});
+    let schema = json!({"type": "object", "required": ["file"], "properties": {
+        "file": file, "note": {"type": "string"}, "path": {"type": "string", "pattern": "^[a-z]*$"}, "n": {"type": "integer"}
+    }});
+    let generator = generator(&schema);
+    let form = media("multipart/form-data", schema, &[("file", &["application/octet-stream"])]);
+    let table = [
+        // No part at all, bytes all the same, text all the same.
+        (json!({"file": "x", "note": []}), true),
+        (json!({"file": {"a": 1}}), true),
+        (json!({"file": 5, "note": {"a": 1}}), true),
+        (json!({"file": "x", "note": 5}), true),
+        // What no reading makes right.
+        (json!({"file": []}), false),
+        (json!({"note": "x"}), false),
+        (json!({"file": "x", "path": {"a": 1}}), false),
+        (json!({"file": "x", "path": 5}), false),
+        (json!({"file": "x", "n": {"a": 1}}), false),
+    ];
+    for (value, valid) in table {
+        assert_eq!(body_decodes_to_valid(&form, &value, &generator), valid, "{value}");
+    }
+}
+
+#[test]
 fn forms_have_no_types() {
     let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "maximum": 9}, "s": {"type": "string", "minLength": 1}, "l": {"type": "array", "items": {"type": "integer"}}}});
     let generator = generator(&schema);

@@ -18,6 +18,10 @@ use crate::multipart::{self, Form};
 use crate::reject::{Rejection, RejectionKind, Violation, escape};
 use crate::schemas::Schemas;
 
+/// Bytes that are read on of a body that is refused unread. Twice the usual largest body: whoever sends more by far is not
+/// waited for.
+const DRAINED: usize = 2 * 1024 * 1024;
+
 /// A request that has been let in.
 #[derive(Debug)]
 pub struct Exchange<P> {
@@ -314,8 +318,28 @@ impl Reader<'_> {
         Ok(Some(description))
     }
 
+    /// Reads on for a while what is not wanted. An answer to a caller that is still sending is lost when the connection
+    /// is closed on it (RFC 9112 section 9.6), and who sends a little too much should learn why.
+    async fn drain(&mut self) {
+        let mut body = std::mem::take(&mut self.incoming.body);
+        let mut length = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            length += frame.data_ref().map_or(0, Bytes::len);
+            if length > DRAINED {
+                break;
+            }
+        }
+    }
+
     async fn bytes(&mut self) -> Result<Option<(&'static BodyDescription, Bytes)>, Rejection> {
-        let Some(description) = self.description()? else { return Ok(None) };
+        let description = match self.description() {
+            Ok(Some(description)) => description,
+            Ok(None) => return Ok(None),
+            Err(rejection) => {
+                self.drain().await;
+                return Err(rejection);
+            }
+        };
         let mut body = std::mem::take(&mut self.incoming.body);
         let mut first: Option<Bytes> = None;
         let mut whole = BytesMut::new();

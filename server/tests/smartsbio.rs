@@ -641,3 +641,30 @@ async fn bytes_that_belong_to_no_file_are_swept_away_at_the_start() {
     assert_eq!(files_in(folder.path()), kept);
     workers.stop().await;
 }
+
+#[tokio::test]
+async fn who_sends_a_little_too_much_learns_why() {
+    let world = World::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = world.router.clone();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let body = " ".repeat(1024 * 1024 + 1);
+    let head = format!(
+        "POST /v1/query HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        world.key("bearer-01"),
+        body.len()
+    );
+    for _ in 0..5 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.contains("too large") | answer.contains("larger"),
+            "{answer}"
+        );
+    }
+}

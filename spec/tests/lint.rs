@@ -377,6 +377,19 @@ fn each_fault_is_an_error_at_its_place() {
             "this path has the shape of another one",
             "/paths/~1things~1{other}",
         ),
+        // a part's own code must be known, and listed where the part is needed
+        (
+            "name: {type: string, default: a}",
+            "name: {type: string, default: a, x-missing: not_found}",
+            "this operation needs `name`, but may not answer `not_found` where it is missing",
+            "/paths/~1things/post",
+        ),
+        (
+            "wait: {type: integer, example: 3}}, x-provenance: {status: inferred, source: a page}}",
+            "wait: {type: integer, example: 3}}, x-missing: slo, x-provenance: {status: inferred, source: a page}}",
+            "the error code `slo` is not in the catalogue",
+            "/components/schemas/Slow/x-missing",
+        ),
         // what the reader forgives is no excuse here
         (
             "required: true, description: Which.",

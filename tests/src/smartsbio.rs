@@ -327,7 +327,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "wait-too-short",
-        check: "limit.retry-after",
+        check: "limit.recovers",
         how: How::Response(|_, outgoing, _| {
             if let Some(wait) = outgoing.number("retry-after") {
                 outgoing.set("retry-after", (wait / 2).max(1));
@@ -408,21 +408,6 @@ pub const FAULTS: &[Fault] = &[
                 incoming.change_body(|body| {
                     if body["expires_in"].as_i64().is_some_and(|seconds| seconds > 86_400) {
                         body["expires_in"] = json!(86_400);
-                    }
-                });
-            }
-        }),
-    },
-    Fault {
-        name: "tool-and-pipeline-at-once",
-        check: "input.rejects-invalid",
-        how: How::Request(|incoming, _| {
-            if posts(incoming, "/v1/pipelines") {
-                incoming.change_body(|body| {
-                    if body.get("tool_id").is_some()
-                        && let Some(body) = body.as_object_mut()
-                    {
-                        body.remove("pipeline_id");
                     }
                 });
             }

@@ -101,7 +101,9 @@ mod tests {
             }
             lines.into_iter().map(|line| line.into_iter().collect::<String>().trim_end().to_owned()).collect::<Vec<_>>()
         };
-        insta::assert_snapshot!("glyphs", drawn("PC1 -0.5 gz").join("\n"));
+        let expected = ["####    #", "#   #  ##", "#   #   #", "####    #", "#       #", "#       #", "#      ###"];
+        assert_eq!(drawn("P1"), expected);
+        assert_eq!(drawn("p1"), expected, "small letters look like capitals");
         assert_eq!(pixels("é ").count(), 0);
     }
 }

@@ -236,12 +236,12 @@ impl Service {
         })
     }
 
-    fn may(&self, purpose: Use, id: &str, url: &Presigned<'_>) -> Result<(), Response> {
+    fn may(&self, purpose: Use, id: &str, url: &Presigned<'_>) -> Result<(), &'static str> {
         if !self.0.signer.is_signed(&message(purpose, id, url.format, url.expires), url.signature) {
-            return Err(plain(StatusCode::FORBIDDEN, "The signature is not good for this."));
+            return Err("The signature is not good for this.");
         }
         if self.0.clock.now_ms() >= url.expires.saturating_mul(1000) {
-            return Err(plain(StatusCode::FORBIDDEN, "The URL has expired."));
+            return Err("The URL has expired.");
         }
         Ok(())
     }
@@ -260,8 +260,8 @@ async fn download(
     UrlPath((id, name)): UrlPath<(String, String)>,
     url: Uri,
 ) -> Response {
-    if let Err(refused) = service.may(Use::Download, &id, &Presigned::of(&url)) {
-        return refused;
+    if let Err(why) = service.may(Use::Download, &id, &Presigned::of(&url)) {
+        return plain(StatusCode::FORBIDDEN, why);
     }
     match service.open(&id).await {
         Ok(Some(found)) => {
@@ -292,8 +292,8 @@ async fn upload(
     url: Uri,
     body: Body,
 ) -> Response {
-    if let Err(refused) = service.may(Use::Upload, &id, &Presigned::of(&url)) {
-        return refused;
+    if let Err(why) = service.may(Use::Upload, &id, &Presigned::of(&url)) {
+        return plain(StatusCode::FORBIDDEN, why);
     }
     match service.receive(&id, body).await {
         Ok(Received::Kept) => plain(StatusCode::OK, ""),
@@ -304,8 +304,8 @@ async fn upload(
 }
 
 async fn view(State(service): State<Service>, UrlPath((id, name)): UrlPath<(String, String)>, url: Uri) -> Response {
-    if let Err(refused) = service.may(Use::View, &id, &Presigned::of(&url)) {
-        return refused;
+    if let Err(why) = service.may(Use::View, &id, &Presigned::of(&url)) {
+        return plain(StatusCode::FORBIDDEN, why);
     }
     match service.open(&id).await {
         Ok(Some(mut found)) => {

@@ -31,13 +31,16 @@ pub(super) struct Entry {
     work: Work,
 }
 
+/// What a tool gives.
+type Output = Result<Map<String, Value>, Unusable>;
+
 /// What a tool works on.
 #[derive(Clone, Copy)]
 enum Work {
     /// The input alone.
-    Input(fn(&Map<String, Value>) -> Result<Map<String, Value>, Unusable>),
+    Input(fn(&Map<String, Value>) -> Output),
     /// The text of the file whose key is in the input under `file_key`.
-    File(fn(&str) -> Result<Map<String, Value>, Unusable>),
+    File(fn(&str) -> Output),
 }
 
 /// Every tool, by id.
