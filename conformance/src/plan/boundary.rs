@@ -114,7 +114,9 @@ fn body(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
     let media = preferred_media(documented);
     let Some(generator) = planner.subject.body_generator(plain.operation, media) else { return };
     for boundary in generator.boundaries() {
-        if wire::encode_body(&documented.media[media], &boundary.value).is_err() {
+        if wire::encode_body(&documented.media[media], &boundary.value).is_err()
+            || wire::is_valid_once_written(&documented.media[media], &boundary, generator)
+        {
             continue;
         }
         let mut call = plain.clone();
@@ -156,13 +158,15 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         let Some(CallBody::Value { value, bindings, .. }) = &mut call.body else { continue };
         let Some(place) = value.pointer_mut(&pointer) else { continue };
         let of_session = matches!(binding, Binding::Login { .. });
-        // Only uuids: of other ids nobody can say what an unknown one looks like. What a session gave is anything else.
-        if place.as_str().is_some_and(is_uuid) {
-            *place = Value::from(super::UNKNOWN_UUID);
-        } else if of_session && place.is_string() {
-            *place = Value::from("trueline-nobody-was-given-this");
+        // What a session gave is anything at all.
+        let nobody = if of_session && place.is_string() {
+            Some(Value::from("trueline-nobody-was-given-this"))
         } else {
-            continue;
+            nobody(&pointer, place, &binding)
+        };
+        match nobody {
+            Some(nobody) => *place = nobody,
+            None => continue,
         }
         bindings.retain(|(bound, _)| *bound != pointer);
         let status = if of_session { 401 } else { 404 };
@@ -170,6 +174,9 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
             continue;
         }
         call.expect = Expect::Refused { statuses: vec![status], codes: Vec::new() };
+        if !is_valid(planner, &call) {
+            continue;
+        }
         let id = format!("{}/body{pointer}/unknown", operation.id);
         cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
     }
@@ -189,19 +196,34 @@ impl Planner<'_> {
             let mut unknown = call.clone();
             if let Some(CallBody::Value { bindings, .. }) = &mut call.body {
                 bindings.retain(|(bound, _)| *bound != pointer);
-                bindings.push((pointer.clone(), binding));
+                bindings.push((pointer.clone(), binding.clone()));
             }
             let Some(CallBody::Value { value, bindings, .. }) = &mut unknown.body else { continue };
             let Some(place) = value.pointer_mut(&pointer) else { continue };
-            if !place.as_str().is_some_and(is_uuid) {
-                continue;
+            match nobody(&pointer, place, &binding) {
+                Some(nobody) => *place = nobody,
+                None => continue,
             }
-            *place = Value::from(super::UNKNOWN_UUID);
             bindings.retain(|(bound, _)| *bound != pointer);
-            calls.push((pointer, call, unknown));
+            if is_valid(self, &unknown) {
+                calls.push((pointer, call, unknown));
+            }
         }
         calls
     }
+}
+
+/// What stands in the place of an id for nothing that there is. Uuids show what they are; any other text is an id if the
+/// document calls it one and says where such ids come from.
+fn nobody(pointer: &str, place: &Value, binding: &Binding) -> Option<Value> {
+    let text = place.as_str()?;
+    if is_uuid(text) {
+        return Some(Value::from(super::UNKNOWN_UUID));
+    }
+    let name = pointer.split('/').nth(1)?;
+    let name = name.strip_suffix('s').unwrap_or(name);
+    let is_id = name == "id" || name.ends_with("_id") || name.ends_with("Id");
+    (is_id && matches!(binding, Binding::Resource { .. })).then(|| Value::from("trueline-knows-no-such-thing"))
 }
 
 /// Every member of the body that can be bound, the optional ones too, with its binding.
@@ -240,6 +262,12 @@ fn with_member(planner: &Planner<'_>, plain: &Call, pointer: &str) -> Option<Cal
         members.insert(name, value);
     }
     Some(call)
+}
+
+/// Whether a call's body holds to its schema.
+fn is_valid(planner: &Planner<'_>, call: &Call) -> bool {
+    let Some(CallBody::Value { media, value, .. }) = &call.body else { return true };
+    planner.subject.body_generator(call.operation, *media).is_none_or(|generator| generator.is_valid(value))
 }
 
 fn is_uuid(text: &str) -> bool {

@@ -139,7 +139,9 @@ fn break_one(planner: &Planner<'_>, call: &mut Call, dice: &mut Dice, index: u64
                 let Some(generator) = planner.subject.body_generator(call.operation, media) else { continue };
                 let Some(boundary) = generator.invalid(dice.roll(), index) else { continue };
                 let Verdict::Invalid(fault) = &boundary.verdict else { continue };
-                if wire::encode_body(&body.media[media], &boundary.value).is_err() {
+                if wire::encode_body(&body.media[media], &boundary.value).is_err()
+                    || wire::is_valid_once_written(&body.media[media], &boundary, generator)
+                {
                     continue;
                 }
                 let note = note(Part::Body, fault);
