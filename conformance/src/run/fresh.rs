@@ -30,7 +30,11 @@ pub(crate) struct Fresh {
 
 impl Default for Fresh {
     fn default() -> Self {
-        Fresh { nonce: RandomState::new().build_hasher().finish(), count: AtomicU64::new(0), of_operations: Mutex::default() }
+        Fresh {
+            nonce: RandomState::new().build_hasher().finish(),
+            count: AtomicU64::new(0),
+            of_operations: Mutex::default(),
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use trueline_spec::vocabulary::Effect;
 
 use super::Run;
 use super::bindings::CaseContext;
-use crate::case::{Alteration, ArgumentValue, BadCredentialSource, Binding, Call, CallBody, Caller, Case, Script, Twist};
+use crate::case::{
+    Alteration, ArgumentValue, BadCredentialSource, Binding, Call, CallBody, Caller, Case, Script, Twist,
+};
 use crate::check::{Purpose, Seen, Step, Verdicts};
 use crate::data::wire::{self, WireParameter};
 use crate::exchange::{Exchange, Failure, Request};
