@@ -298,11 +298,7 @@ pub const FAULTS: &[Fault] = &[
         }),
     },
     // limit
-    Fault {
-        name: "more-sessions-than-promised",
-        check: "limit.value",
-        how: How::Limit("session", 3500),
-    },
+    Fault { name: "more-sessions-than-promised", check: "limit.value", how: How::Limit("session", 3500) },
     Fault {
         name: "no-word-of-how-long-to-wait",
         check: "limit.retry-after",
