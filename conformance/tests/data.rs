@@ -1354,6 +1354,10 @@ fn forms_have_no_types() {
         assert_eq!(body_decodes_to_valid(&form, &value, &generator), valid, "{value}");
         assert_eq!(body_decodes_to_valid(&json, &value, &generator), generator.is_valid(&value), "{value}");
     }
+    let parts = media("multipart/form-data", json!({}), &[]);
+    for (value, valid) in [(json!({"n": 1, "s": {}}), true), (json!({"n": {}}), false)] {
+        assert_eq!(body_decodes_to_valid(&parts, &value, &generator), valid, "{value}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl<S: Subscriber> Layer<S> for Counter {
     }
 }
 
-/// Every list of the sections that are about learning.
+/// Every list there is.
 const LISTS: &[(&str, &str)] = &[
     ("GET", "/api/core/conversations?limit=100"),
     ("GET", "/api/core/conversations/{conversation}/messages?limit=100"),
@@ -49,6 +49,12 @@ const LISTS: &[(&str, &str)] = &[
     ("GET", "/api/xp/learning-pulse"),
     ("GET", "/api/xp/quests"),
     ("GET", "/api/analytics/learning-time"),
+    ("GET", "/api/organizations?limit=100"),
+    ("GET", "/api/organizations/{organization}/members?limit=100"),
+    ("GET", "/api/api-keys?limit=100"),
+    ("GET", "/api/tenants?limit=100"),
+    ("GET", "/api/integrations?limit=100"),
+    ("GET", "/api/admin/integration-token-revocations?limit=100"),
 ];
 
 struct Things {
@@ -60,8 +66,21 @@ struct Things {
 /// Adds entries to every list.
 async fn fill(world: &World, things: &mut Things, times: usize) {
     let who = "root";
+    let home = world.demo.organizations["r"].clone();
     for n in 0..times {
         world.clock.advance(std::time::Duration::from_secs(61));
+        let name = format!("o{}", world.clock.now_ms());
+        world.post(who, "/api/organizations", json!({"name": name, "slug": name})).await.good();
+        let user = json!({"username": name, "email": format!("{name}@example.com"), "password": "correct horse"});
+        let user = world.post("", "/api/auth/register", user).await.good();
+        let joins = json!({"user_id": user["id"]});
+        world.post(who, &format!("/api/organizations/{home}/members"), joins).await.good();
+        let key = json!({"name": name, "tenant_id": home, "scopes": ["api:read"]});
+        world.post(who, "/api/api-keys", key).await.good();
+        let grant = json!({"mode": "api", "origin": "https://partner.example.com", "scopes": ["profile:read"]});
+        let grant = world.post(who, "/api/integration/grant", grant).await.good();
+        let revoke = json!({"integrationToken": grant["integrationToken"]});
+        world.post(who, "/api/integration/revoke", revoke).await.good();
         world.conversation(who, &format!("launch {n}")).await;
         let ask = json!({"message": "launch?", "conversation_id": things.conversation});
         world.post(who, "/api/ai/generate", ask).await.good();
@@ -89,6 +108,7 @@ async fn count(world: &World, things: &Things) -> Vec<(String, usize)> {
         let path = path
             .replace("{conversation}", &things.conversation)
             .replace("{session}", &things.session)
+            .replace("{organization}", &world.demo.organizations["r"])
             .replace("{transcript}", &things.transcript);
         let body = if *method == "POST" { json!({"query": "launch", "top_k": 50}) } else { Value::Null };
         // Whoever asks has a token already: signing in is not part of the list.

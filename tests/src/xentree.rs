@@ -1,6 +1,7 @@
 //! The xentree service in this process, with its demonstration as a profile.
 
 use axum::middleware;
+use trueline_conformance::plan::PlanOptions;
 use trueline_conformance::profile::Profile;
 use trueline_conformance::suite::Suite;
 use trueline_conformance::target::InProcessTarget;
@@ -10,6 +11,7 @@ use trueline_server::platform::tokens::PasswordCost;
 use trueline_server::xentree::{Service, demo};
 use trueline_spec::Contract;
 
+use crate::faults::{self as seeded, Fault, How, Keys, accounts, learning};
 use crate::{START_MS, peer_address};
 
 /// A running service and what the harness needs for it.
@@ -20,16 +22,32 @@ pub struct Xentree {
     pub profile: Profile,
 }
 
-/// Starts a service in this process, on a clock of its own.
-pub async fn xentree() -> Result<Xentree, Box<dyn std::error::Error>> {
+/// Every fault that can be seeded into it, section by section.
+pub fn faults() -> Vec<Fault> {
+    [accounts::FAULTS, learning::FAULTS].concat()
+}
+
+/// Starts a service in this process, on a clock of its own, with a fault or without.
+pub async fn xentree(fault: Option<Fault>) -> Result<Xentree, Box<dyn std::error::Error>> {
     let clock = ManualClock::starting_at(START_MS);
-    let service = Service::builder().clock(clock.clock()).password_cost(PasswordCost::CHEAPEST).build().await?;
+    let mut builder = Service::builder().clock(clock.clock()).password_cost(PasswordCost::CHEAPEST);
+    if let Some(Fault { how: How::Limit(class, limit), .. }) = fault {
+        builder = builder.limits([(class.to_owned(), limit)]);
+    }
+    let service = builder.build().await?;
     let demo = demo::seed(&service).await?;
     let workers = service.start_workers().await?;
     // They live as long as the test's process; nothing of a service in memory is worth stopping for.
     std::mem::forget(workers);
-    let profile = Profile::parse(&demo.profile("http://in-process"))?;
-    let router = observe(service.router(), Vec::new()).layer(middleware::from_fn(peer_address));
+    let mut profile = Profile::parse(&demo.profile("http://in-process"))?;
+    let mut router = observe(service.router(), Vec::new()).layer(middleware::from_fn(peer_address));
+    if let Some(fault) = fault {
+        if let How::Promise(change) = fault.how {
+            change(&mut profile);
+        }
+        let key = |label: &str| demo.keys.get(label).map(|key| key.key.clone()).unwrap_or_default();
+        router = seeded::wrap(router, fault, Keys { good: key("all"), revoked: key("expired") });
+    }
     let hands = clock.clone();
     let target = InProcessTarget::new(router).with_clock(move || hands.now_ms(), move |by| clock.advance(by));
     Ok(Xentree { target, profile })
@@ -37,5 +55,7 @@ pub async fn xentree() -> Result<Xentree, Box<dyn std::error::Error>> {
 
 /// The suite for the contract, with a service's profile.
 pub fn suite(profile: Profile) -> Result<Suite, Box<dyn std::error::Error>> {
-    Ok(Suite::new(Contract::builtin("xentree")?).profile(profile))
+    // As the command line does: the profile says what may be touched.
+    let plan = PlanOptions { safety: profile.safety.unwrap_or_default(), ..PlanOptions::default() };
+    Ok(Suite::new(Contract::builtin("xentree")?).plan(plan).profile(profile))
 }

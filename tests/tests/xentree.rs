@@ -8,7 +8,7 @@ use trueline_tests::xentree::{suite, xentree};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clean_service_has_no_findings() {
-    let service = xentree().await.unwrap();
+    let service = xentree(None).await.unwrap();
     let report = suite(service.profile).unwrap().seed(0).run(service.target).await.unwrap();
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
     assert!(report.flaky.is_empty(), "{:#?}", report.flaky);

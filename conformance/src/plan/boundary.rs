@@ -165,7 +165,7 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         // What a session gave is anything, and what a uuid looks like is known.
         if place.as_str().is_some_and(is_uuid) {
             *place = Value::from(super::UNKNOWN_UUID);
-        } else if of_resource && place.is_string() {
+        } else if of_resource && place.is_string() && is_id(&pointer) {
             *place = Value::from(NO_SUCH_THING);
             also = OTHER_FORM.to_vec();
         } else if of_session && place.is_string() {
@@ -180,6 +180,9 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         }
         also.insert(0, status);
         call.expect = Expect::Refused { statuses: also, codes: Vec::new() };
+        if !is_valid(planner, &call) {
+            continue;
+        }
         let id = format!("{}/body{pointer}/unknown", operation.id);
         cases.push(planner.single(Phase::Boundary, "input.rejects-invalid", id, call));
     }
@@ -199,16 +202,18 @@ impl Planner<'_> {
             let mut unknown = call.clone();
             if let Some(CallBody::Value { bindings, .. }) = &mut call.body {
                 bindings.retain(|(bound, _)| *bound != pointer);
-                bindings.push((pointer.clone(), binding));
+                bindings.push((pointer.clone(), binding.clone()));
             }
             let Some(CallBody::Value { value, bindings, .. }) = &mut unknown.body else { continue };
             let Some(place) = value.pointer_mut(&pointer) else { continue };
-            if !place.as_str().is_some_and(is_uuid) {
-                continue;
+            match nobody(&pointer, place, &binding) {
+                Some(nobody) => *place = nobody,
+                None => continue,
             }
-            *place = Value::from(super::UNKNOWN_UUID);
             bindings.retain(|(bound, _)| *bound != pointer);
-            calls.push((pointer, call, unknown));
+            if is_valid(self, &unknown) {
+                calls.push((pointer, call, unknown));
+            }
         }
         calls
     }
@@ -248,6 +253,13 @@ const NO_SUCH_THING: &str = "trueline-knows-no-such-thing";
 /// An id without a documented form may have one all the same, and a made-up one may break it.
 const OTHER_FORM: [u16; 2] = [400, 422];
 
+/// Whether a member's name says that it is an id: any other text may be anything.
+fn is_id(pointer: &str) -> bool {
+    let name = pointer.split('/').nth(1).unwrap_or_default();
+    let name = name.strip_suffix('s').unwrap_or(name);
+    name == "id" || name.ends_with("_id") || name.ends_with("Id")
+}
+
 /// Every member of the body that can be bound, the optional ones too, with its binding.
 fn nameable(planner: &Planner<'_>, plain: &Call) -> Vec<(String, Binding)> {
     let mut full = plain.clone();
@@ -284,6 +296,12 @@ fn with_member(planner: &Planner<'_>, plain: &Call, pointer: &str) -> Option<Cal
         members.insert(name, value);
     }
     Some(call)
+}
+
+/// Whether a call's body holds to its schema.
+fn is_valid(planner: &Planner<'_>, call: &Call) -> bool {
+    let Some(CallBody::Value { media, value, .. }) = &call.body else { return true };
+    planner.subject.body_generator(call.operation, *media).is_none_or(|generator| generator.is_valid(value))
 }
 
 fn is_uuid(text: &str) -> bool {

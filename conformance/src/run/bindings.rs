@@ -175,9 +175,18 @@ impl Run {
             .ok_or_else(|| format!("no valid request can be made for {}", documented.id))?;
         set_instances(&mut call, instance);
         let mut nested = CaseContext { own: context.own.clone(), ..CaseContext::default() };
-        let bound = self.bind(&call, &mut nested).await?;
+        let mut bound = self.bind(&call, &mut nested).await?;
         context.own.extend(nested.own.clone());
-        let exchange = self.send(&bound, &mut nested).await?;
+        let mut exchange = self.send(&bound, &mut nested).await?;
+        let refused = |exchange: &Exchange| exchange.outcome.as_ref().is_ok_and(|response| response.status >= 400);
+        if refused(&exchange) && !documented.beyond_schema.is_empty() {
+            // Somebody may be a member of what others made already, or what has to be free is taken: with everything made
+            // for this one resource nothing of the kind stands in its way.
+            set_instances(&mut call, &Instance::Own);
+            let mut alone = CaseContext::default();
+            bound = self.bind(&call, &mut alone).await?;
+            exchange = self.send(&bound, &mut alone).await?;
+        }
         let response = exchange.outcome.as_ref().map_err(|failure| format!("{}: {failure}", documented.id))?;
         if !(200..300).contains(&response.status) {
             let code = exchange.json().and_then(|body| self.subject.code_of(body));

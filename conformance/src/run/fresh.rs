@@ -11,7 +11,7 @@ use trueline_spec::Contract;
 use trueline_spec::contract::{Direction, Schema};
 
 use super::Run;
-use crate::case::{Call, CallBody, Expect, Part};
+use crate::case::{Binding, Call, CallBody, Expect, Part};
 use crate::subject::lock;
 
 /// Letters and digits that are changed at most: 36^10 values, of which a run sends some thousands.
@@ -47,9 +47,13 @@ impl Run {
             let pointer = format!("/{}", crate::clause::escape(name));
             let faulty = matches!(&call.expect, Expect::Invalid(fault)
                 if fault.part == Part::Body && fault.instance.starts_with(&pointer));
-            if faulty || bindings.iter().any(|(bound, _)| *bound == pointer) {
+            let own =
+                |(bound, binding): &(String, Binding)| *bound == pointer && matches!(binding, Binding::Unique { .. });
+            if faulty || bindings.iter().any(own) {
                 continue;
             }
+            // The name of something that exists is the one value that cannot be right here.
+            bindings.retain(|(bound, _)| *bound != pointer);
             let Some(Value::String(text)) = members.get_mut(name) else { continue };
             let changed = changed(text, &self.fresh.next());
             if validator.as_ref().is_none_or(|validator| validator.is_valid(&Value::from(changed.as_str()))) {

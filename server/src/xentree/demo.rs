@@ -87,6 +87,7 @@ const USERS: &[(&str, &str, &str, &str, &str)] = &[
     ("ben", "b", "owner", "user", "a stranger to organization a"),
     ("root", "r", "owner", "admin", "looks after the platform"),
     ("kim", "k", "owner", "user", "makes the API keys"),
+    ("gus", "g", "owner", "user", "joins organizations that others make"),
     ("nora", "n", "owner", "user", "has no Live allowance"),
     ("lena", "l", "owner", "user", "reserved for exhausting rate limits"),
     ("lars", "l", "owner", "user", "reserved for exhausting rate limits"),
@@ -95,6 +96,7 @@ const USERS: &[(&str, &str, &str, &str, &str)] = &[
 const ORGANIZATIONS: &[(&str, &str)] = &[
     ("a", "Aurora Academy"),
     ("b", "Borealis College"),
+    ("g", "Guild of Guests"),
     ("k", "Keystone Institute"),
     ("l", "Lumen School"),
     ("n", "Nimbus Club"),

@@ -101,7 +101,14 @@ impl IntegrationTokens for Service {
         let body = request.body;
         let mut write = self.0.store.write().await.map_err(internal)?;
         let (tenant, jti) = match (body.integration_token, body.tenant_id, body.jti) {
-            (Some(token), _, _) => self.named_by::<RevokeIntegrationTokenError>(write.run(), caller, &token).await?,
+            (Some(token), named, _) => {
+                let found = self.named_by::<RevokeIntegrationTokenError>(write.run(), caller, &token).await?;
+                // A tenant that is named beside a token is the token's, or there is no such token.
+                if named.is_some_and(|tenant| tenant != found.0) {
+                    return Err(no_token().into());
+                }
+                found
+            }
             (None, Some(tenant), Some(jti)) => {
                 self.member_of::<RevokeIntegrationTokenError>(write.run(), caller, &tenant).await?;
                 (tenant, jti)

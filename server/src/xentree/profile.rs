@@ -23,6 +23,8 @@ impl Demo {
             text.push('\n');
         };
         line("contract = \"xentree\"".to_owned());
+        // Nobody else lives here.
+        line("safety = \"full\"".to_owned());
         line(format!("base-url = {}", quoted(base_url)));
         line(format!("addresses = [{}]", list(addresses.iter().map(String::as_str))));
         for (name, user) in &self.users {
@@ -36,7 +38,11 @@ impl Demo {
                 format!("credential = {}", quoted(&key.key)),
             ];
             match label.as_str() {
-                "all" => lines.insert(0, "# A key with every scope.".to_owned()),
+                "all" => {
+                    lines.insert(0, "# A key with every scope.".to_owned());
+                    lines.push(self.guest());
+                    lines.push(format!("tenant = \"k\"\nscopes = [{}]", list(key.scopes.iter().map(String::as_str))));
+                }
                 "expired" => continue,
                 "limits" | "limits-2" => lines.push("group = \"l\"\nreserved-for = \"limits\"".to_owned()),
                 _ => lines.push(format!("reserved-for = \"denial\"\ndenied = [{}]", list(key.denied.iter().copied()))),
@@ -57,6 +63,12 @@ impl Demo {
         text
     }
 
+    /// Somebody to be made a member.
+    fn guest(&self) -> String {
+        let guest = self.users.get("gus").map(|user| user.id.as_str()).unwrap_or_default();
+        format!("values = {{ user_id = {} }}", quoted(guest))
+    }
+
     fn user(&self, name: &str, user: &DemoUser) -> Vec<String> {
         let mut lines =
             vec![format!("# {}", user.purpose), format!("[principals.{name}]"), "scheme = \"bearerAuth\"".to_owned()];
@@ -68,8 +80,26 @@ impl Demo {
                 lines.push(format!("values = {{ org_id = {} }}", quoted(organization)));
                 lines.push(format!("denied = [{}]", list(REFUSED_TO_USERS.into_iter().chain(REFUSED_TO_MEMBERS))));
             }
-            "root" => {}
-            _ => lines.push(format!("denied = [{}]", list(REFUSED_TO_USERS.into_iter()))),
+            "root" => lines.push(format!("tenant = \"r\"\n{}", self.guest())),
+            "gus" => lines.push("reserved-for = \"denial\"".to_owned()),
+            "nora" => {
+                lines.push("reserved-for = \"denial\"".to_owned());
+            }
+            _ => {
+                lines.push(format!("tenant = \"{}\"\n{}", user.organization, self.guest()));
+                lines.push(format!("denied = [{}]", list(REFUSED_TO_USERS.into_iter())));
+            }
+        }
+        if name == "kim" {
+            // Keys with any set of scopes, made through the API itself.
+            let tenant = self.organizations.get(user.organization).map(String::as_str).unwrap_or_default();
+            let body = format!("name = \"minted\", tenant_id = {}, scopes = []", quoted(tenant));
+            let every = self.keys.get("all").map(|key| key.scopes.as_slice()).unwrap_or_default();
+            lines.push("[principals.kim.mint]".to_owned());
+            lines.push(format!("operation = \"create_api_key\"\nbody = {{ {body} }}"));
+            lines.push("scopes = \"/scopes\"\ntoken = \"/key\"\nscheme = \"apiKeyAuth\"".to_owned());
+            lines.push(format!("available = [{}]", list(every.iter().map(String::as_str))));
+            lines.push("revoke = \"delete_api_key\"".to_owned());
         }
         lines.push(format!("[principals.{name}.login]"));
         lines.push("operation = \"login\"".to_owned());

@@ -7,6 +7,9 @@ mod input;
 mod limits;
 mod resources;
 
+pub mod accounts;
+pub mod learning;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -87,6 +90,8 @@ pub(crate) struct Seen {
     pub(crate) stale: HashSet<String>,
     /// The newest agent that was answered.
     agent: Option<Value>,
+    /// The newest transcript that was answered.
+    transcript: Option<Value>,
     /// Demo facts that a fault may use.
     pub(crate) good_key: Option<String>,
     revoked_key: Option<String>,
@@ -197,6 +202,9 @@ impl Memory {
         }
         if body["systemPrompt"].is_string() && body["id"].is_string() {
             seen.agent = Some(body.clone());
+        }
+        if body["transcripts"].is_array() && body["id"].is_string() {
+            seen.transcript = Some(body.clone());
         }
         if body["error"] == "rate_limit_exceeded"
             && let Some(bearer) = incoming.bearer()

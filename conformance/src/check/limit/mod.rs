@@ -43,7 +43,7 @@ fn number(response: &Response, name: Option<&String>) -> Option<i64> {
 /// The scheme of a call's good credential.
 fn scheme<'a>(seen: &Seen<'a>) -> Option<&'a str> {
     match &seen.call.caller {
-        Caller::Principal(_) | Caller::FreshSession(_) => seen.scheme,
+        Caller::Principal(_) | Caller::FreshSession(_) | Caller::Minted { .. } => seen.scheme,
         _ => None,
     }
 }

@@ -6,6 +6,8 @@ mod no_existence_leak;
 mod read;
 mod write;
 
+use trueline_spec::vocabulary::Visibility;
+
 use super::{Check, Sequence, Step};
 use crate::case::{ArgumentValue, Binding, Call, Caller, Instance};
 use crate::clause::ClauseId;
@@ -32,8 +34,9 @@ fn attacks(planner: &Planner<'_>) -> Vec<(usize, Caller, Call)> {
             });
             let mut owned = path.map(|argument| &argument.value).peekable();
             let owns = owned.peek().is_some()
-                && owned.all(|value| {
-                    matches!(value, ArgumentValue::Bound(Binding::Resource { .. } | Binding::Profile { .. }))
+                && owned.all(|value| match value {
+                    ArgumentValue::Bound(binding @ Binding::Resource { .. }) => !is_everybodys(planner, binding),
+                    value => matches!(value, ArgumentValue::Bound(Binding::Profile { .. })),
                 });
             if !owns {
                 continue;
@@ -45,6 +48,12 @@ fn attacks(planner: &Planner<'_>) -> Vec<(usize, Caller, Call)> {
         }
     }
     attacks
+}
+
+/// Whether a resource comes out of an operation that shows everybody the same: such a thing has no owner.
+fn is_everybodys(planner: &Planner<'_>, binding: &Binding) -> bool {
+    let Binding::Resource { producer, .. } = binding else { return false };
+    planner.subject.operation(producer.operation).visibility == Some(Visibility::Public)
 }
 
 /// Lets a call name things that are made for this case alone.

@@ -1,7 +1,7 @@
 use trueline_spec::vocabulary::{Effect, Visibility};
 
 use super::super::{Break, Check, Level, Meta, Seen, Sequence, Verdicts};
-use super::{attacks, clause, says_nothing, status};
+use super::{attacks, clause, is_everybodys, says_nothing, status};
 use crate::case::{Act, Binding, CallBody, Case, Expect, Phase, Script};
 use crate::finding::Offending;
 use crate::plan::Planner;
@@ -18,8 +18,8 @@ static META: Meta = Meta {
     sends: "each reading operation whose path names a resource, with one tenant's resource as another tenant's principal; each \
             body member that names a resource, with one tenant's resource in another tenant's request",
     demands: "no success",
-    guards: "only principals whose `tenant` the profile states; not where `x-visibility: public`; a body member only where the \
-             service refuses ids that nothing has",
+    guards: "only principals whose `tenant` the profile states; not where `x-visibility: public`, nor what comes out of such \
+             an operation; a body member only where the service refuses ids that nothing has",
     fault: "one operation looks an id up without its owner",
 };
 
@@ -42,11 +42,11 @@ impl Check for Read {
                 for (pointer, call, unknown) in planner.naming_calls(index, &caller) {
                     let mut attack = call.clone();
                     let Some(CallBody::Value { bindings, .. }) = &mut attack.body else { continue };
-                    let Some((_, Binding::Resource { group, .. })) =
-                        bindings.iter_mut().find(|(bound, _)| *bound == pointer)
-                    else {
+                    let Some((_, binding)) = bindings.iter_mut().find(|(bound, _)| *bound == pointer) else { continue };
+                    if is_everybodys(planner, binding) {
                         continue;
-                    };
+                    }
+                    let Binding::Resource { group, .. } = binding else { continue };
                     let theirs = planner.principal(name).map(|one| one.group(name).to_owned()).unwrap_or_default();
                     *group = theirs;
                     attack.expect = crate::plan::out_of_reach();
