@@ -206,10 +206,11 @@ impl Planner<'_> {
             }
             let Some(CallBody::Value { value, bindings, .. }) = &mut unknown.body else { continue };
             let Some(place) = value.pointer_mut(&pointer) else { continue };
-            match nobody(&pointer, place, &binding) {
-                Some(nobody) => *place = nobody,
-                None => continue,
-            }
+            *place = match place.as_str() {
+                Some(text) if is_uuid(text) => Value::from(super::UNKNOWN_UUID),
+                Some(_) if is_id(&pointer) => Value::from(NO_SUCH_THING),
+                _ => continue,
+            };
             bindings.retain(|(bound, _)| *bound != pointer);
             if is_valid(self, &unknown) {
                 calls.push((pointer, call, unknown));

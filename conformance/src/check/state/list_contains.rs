@@ -1,7 +1,6 @@
 use super::super::{Break, Check, Level, Meta, Sequence, Verdicts};
 use super::paging::{has_next, pages, walk};
 use super::{clause, done, made_id, says_nothing};
-use trueline_spec::contract::ParameterPlace;
 
 use crate::case::{Act, Case, Phase};
 use crate::finding::Offending;
