@@ -136,7 +136,9 @@ fn answer(stream: TcpStream, answers: Answers) -> Option<()> {
         let (status, text) = answers(&line, &media_type, &String::from_utf8_lossy(&body));
         let media = if text.is_empty() { "" } else { "content-type: application/json\r\n" };
         let size = text.len();
-        write!(writer, "HTTP/1.1 {status} X\r\n{media}content-length: {size}\r\n\r\n{text}").ok()?;
+        // RFC 9110 section 15.5.6.
+        let allow = if status == 405 { "allow: GET, POST\r\n" } else { "" };
+        write!(writer, "HTTP/1.1 {status} X\r\n{media}{allow}content-length: {size}\r\n\r\n{text}").ok()?;
     }
 }
 

@@ -146,15 +146,15 @@ fn service(fault: Fault) -> axum::Router {
     let state = Notes { fault, notes: Arc::default() };
     let list = async |State(state): State<Notes>, headers: HeaderMap, uri: axum::http::Uri| {
         known(&headers)?;
+        let mut most = 100;
         for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            if let Some(limit) = pair.strip_prefix("limit=")
-                && !limit.parse().is_ok_and(|limit: i64| (1..=100).contains(&limit))
-            {
-                return Err(failed(StatusCode::BAD_REQUEST, "limit"));
+            if let Some(limit) = pair.strip_prefix("limit=") {
+                let limit = limit.parse().ok().filter(|limit: &usize| (1..=100).contains(limit));
+                most = limit.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "limit"))?;
             }
         }
         Ok(axum::Json(
-            state.notes.lock().unwrap().values().filter(|note| !note.is_null()).take(20).cloned().collect::<Vec<_>>(),
+            state.notes.lock().unwrap().values().filter(|note| !note.is_null()).take(most).cloned().collect::<Vec<_>>(),
         ))
     };
     let create = async |State(state): State<Notes>, headers: HeaderMap, body: Bytes| {
@@ -186,7 +186,10 @@ fn service(fault: Fault) -> axum::Router {
     let read = async |State(state): State<Notes>, Path(id): Path<String>, headers: HeaderMap| {
         known(&headers)?;
         let found = id.parse().ok().and_then(|id: i64| state.notes.lock().unwrap().get(&id).cloned());
-        found.map(axum::Json).ok_or_else(|| failed(StatusCode::NOT_FOUND, "no such note"))
+        found
+            .filter(|note| !note.is_null())
+            .map(axum::Json)
+            .ok_or_else(|| failed(StatusCode::NOT_FOUND, "no such note"))
     };
     let remove = async |State(state): State<Notes>, Path(id): Path<String>, headers: HeaderMap| {
         if state.fault != Fault::NoAuthOnDelete {

@@ -61,7 +61,6 @@ impl CliError {
             CliError::Run(RunError::Unreachable { .. } | RunError::CredentialDead { .. }) => ExitCode::Unreachable,
             CliError::NothingToTest { .. } => ExitCode::NothingTested,
             CliError::Usage { .. }
-            | CliError::Run(RunError::Journal(_))
             | CliError::Journal(_)
             | CliError::Profile(_)
             | CliError::Contract { .. }

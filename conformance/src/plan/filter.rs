@@ -147,7 +147,10 @@ impl Planner<'_> {
             return true;
         }
         // Whoever must not be let in, names nothing that exists.
-        if matches!(call.caller, Caller::Bad { .. })
+        // What must be limited, does nothing else.
+        let limited = matches!(&call.expect, Expect::Refused { statuses, .. } if statuses.contains(&429));
+        if limited
+            || matches!(call.caller, Caller::Bad { .. })
             || matches!(call.expect, Expect::UnknownPath | Expect::UnknownMethod)
             || (matches!(call.caller, Caller::Anonymous) && operation.is_secured())
         {

@@ -93,9 +93,6 @@ pub enum RunError {
         /// Why.
         why: String,
     },
-    /// Without its journal a run must not write anything.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
     /// A principal has no credential, or the service does not take it.
     #[error("principal `{principal}` cannot act: {why}")]
     CredentialDead {
@@ -159,11 +156,14 @@ pub async fn run(
     events: Sender<Event>,
 ) -> Result<(), RunError> {
     let run = Run::new(subject, profile, plan.options.clone(), target, options, events);
-    if let Some(path) = &run.options.journal {
-        run.journal.open(path, &run.subject.contract.digest, run.target.base_url())?;
-    }
+    let journal = run.options.journal.as_ref();
+    let opened = journal.map(|path| run.journal.open(path, &run.subject.contract.digest, run.target.base_url()));
     run.prove_principals().await?;
     run.start(&plan).await;
+    if let Some(Err(error)) = opened {
+        // What the run makes it remembers all the same; only a run that is killed cannot be cleaned up after.
+        run.say(Event::Note { text: format!("{error}; the run goes on without it") }).await;
+    }
     let interrupted = run.drive(&plan).await;
     if run.options.clean_up {
         run.clean_up_and_say().await;
