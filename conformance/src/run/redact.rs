@@ -276,6 +276,9 @@ fn of_profile(profile: &Profile) -> Vec<(String, String)> {
         if let Some(credential) = principal.credential_env.as_ref().and_then(|variable| std::env::var(variable).ok()) {
             add(&credential, format!("${name}_CREDENTIAL"));
         }
+        for (scheme, credential) in &principal.credentials {
+            add(credential, format!("${name}_{}", super::sessions::shout(scheme)));
+        }
         if let Some(login) = &principal.login {
             for (key, value) in super::sessions::strings(&login.body) {
                 if is_secret_name(&key)

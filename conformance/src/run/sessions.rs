@@ -67,9 +67,6 @@ impl Run {
             .principals
             .get(name)
             .ok_or_else(|| LoginFailure::Refused(format!("the profile has no principal `{name}`")))?;
-        for (scheme, credential) in &principal.credentials {
-            self.learn_secret(credential, format!("${}_{}", shout(name), shout(scheme)));
-        }
         for (value, secret) in &principal.values {
             if let (Some(text), true) = (secret.as_str(), self.subject.is_secret_parameter(value)) {
                 self.learn_secret(text, format!("${}_{}", shout(name), shout(value)));
