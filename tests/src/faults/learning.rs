@@ -291,7 +291,8 @@ pub const FAULTS: &[Fault] = &[
         name: "deleting-a-conversation-twice-works",
         check: "state.repeat-delete",
         how: How::Response(|incoming, outgoing, _| {
-            let is_item = incoming.path().starts_with("/api/core/conversations/");
+            // An id that never was is still refused: nobody would notice otherwise.
+            let is_item = incoming.path().starts_with("/api/core/conversations/cnv_");
             if is_item && incoming.parts.method == Method::DELETE && outgoing.parts.status == StatusCode::NOT_FOUND {
                 outgoing.parts.status = StatusCode::OK;
                 outgoing.change(|body| *body = json!({"detail": "Conversation deleted"}));
@@ -359,6 +360,42 @@ pub const FAULTS: &[Fault] = &[
         }),
     },
 ];
+
+/// The operations that show a fault: a run of all eighty for each fault is a minute that shows nothing more.
+pub fn operations(fault: &str) -> &'static [&'static str] {
+    match fault {
+        "notes-without-tags" | "any-key-reads-notes" => &["list_notes"],
+        "module-of-an-unknown-status" | "any-key-sees-the-course" => &["list_xel_modules"],
+        "pulse-of-364-days" => &["get_learning_pulse"],
+        "public-profile-shows-the-address" => &["get_public_xp_profile"],
+        "conversation-created-with-200" => &["create_conversation"],
+        "live-quota-in-capitals" | "live-quota-as-403" | "any-key-starts-live-sessions" => &["start_live_session"],
+        "refused-search-quotes-its-statement" | "longest-search-breaks" => &["search_user_content"],
+        "unknown-conversation-in-plain-text" => &["get_conversation_messages", "get_session_status"],
+        "reading-includes-writing-notes" | "note-title-of-any-length" => &["create_note"],
+        "any-key-searches-the-knowledge-base" => &["search_knowledge_base"],
+        "any-key-sees-learning-time" => &["get_learning_time_analytics"],
+        "everybody-rebuilds-the-index" => &["rebuild_search_index"],
+        "keys-save-live-transcripts" => &["save_live_transcripts"],
+        "quests-for-everybody" => &["get_daily_quests"],
+        "passages-without-number" => &["query_knowledge"],
+        "unknown-modules-are-shown" => &["get_xel_module"],
+        "longest-nickname-refused" => &["update_live_nickname"],
+        "latest-conversation-not-listed" => &["create_conversation", "list_conversations"],
+        "transcript-loses-its-last-turn" | "strangers-read-transcripts" => {
+            &["save_live_transcripts", "get_live_transcript"]
+        }
+        "every-page-of-notes-is-the-first" => &["create_note", "list_notes"],
+        "deleting-a-conversation-twice-works" => &["create_conversation", "delete_conversation"],
+        "messages-of-a-deleted-conversation" => {
+            &["create_conversation", "delete_conversation", "get_conversation_messages"]
+        }
+        "note-changes-are-forgotten" => &["create_note", "update_note", "list_notes"],
+        "strangers-change-notes" => &["create_note", "update_note"],
+        "strangers-delete-notes" => &["create_note", "delete_note"],
+        _ => &[],
+    }
+}
 
 /// Changes every element of a list.
 pub(super) fn each(outgoing: &mut Outgoing, change: impl Fn(&mut Value)) {
