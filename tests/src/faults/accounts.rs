@@ -190,8 +190,8 @@ pub const FAULTS: &[Fault] = &[
     },
     // state
     Fault {
-        name: "latest-key-not-listed",
-        check: "state.list-contains",
+        name: "pages-of-keys-lack-their-first",
+        check: "state.paging",
         how: How::Response(|incoming, outgoing, _| {
             if incoming.is(&Method::GET, "/api/api-keys") && outgoing.parts.status == StatusCode::OK {
                 outgoing.change(|body| {
@@ -338,7 +338,7 @@ pub fn operations(fault: &str) -> &'static [&'static str] {
         | "grants-need-a-second-scope" => &["list_integrations"],
         "organizations-for-everybody" | "any-key-lists-organizations" => &["list_organizations"],
         "keys-list-keys" => &["list_api_keys"],
-        "lists-show-keys" | "latest-key-not-listed" => &["create_api_key", "list_api_keys", "delete_api_key"],
+        "lists-show-keys" | "pages-of-keys-lack-their-first" => &["create_api_key", "list_api_keys", "delete_api_key"],
         "any-key-asks-for-health" => &["detailed_health_check"],
         "members-rename-their-organization" | "strangers-rename-organizations" => {
             &["create_organization", "update_organization", "get_organization"]
