@@ -1,6 +1,7 @@
 //! The xentree service in this process, with its demonstration as a profile.
 
 use axum::middleware;
+use trueline_conformance::case::Phase;
 use trueline_conformance::plan::PlanOptions;
 use trueline_conformance::profile::Profile;
 use trueline_conformance::suite::Suite;
@@ -57,5 +58,22 @@ pub async fn xentree(fault: Option<Fault>) -> Result<Xentree, Box<dyn std::error
 pub fn suite(profile: Profile) -> Result<Suite, Box<dyn std::error::Error>> {
     // As the command line does: the profile says what may be touched.
     let plan = PlanOptions { safety: profile.safety.unwrap_or_default(), ..PlanOptions::default() };
+    Ok(Suite::new(Contract::builtin("xentree")?).plan(plan).profile(profile))
+}
+
+/// The same with no more phases and operations than a fault needs to show itself: sixty faults take a while.
+pub fn suite_for(profile: Profile, fault: &Fault) -> Result<Suite, Box<dyn std::error::Error>> {
+    let phases = match fault.check.split('.').next().unwrap_or_default() {
+        "auth" | "scope" | "tenancy" => vec![Phase::Access],
+        "limit" | "quota" => vec![Phase::Limits],
+        "state" | "secret" | "time" => vec![Phase::Examples, Phase::Stateful],
+        "error" => vec![Phase::Examples, Phase::Boundary, Phase::Access],
+        "method" => vec![Phase::Hostile],
+        _ => vec![Phase::Examples, Phase::Boundary],
+    };
+    let operations = accounts::operations(fault.name).iter().chain(learning::operations(fault.name));
+    let operations = operations.map(|id| (*id).to_owned()).collect();
+    let safety = profile.safety.unwrap_or_default();
+    let plan = PlanOptions { safety, phases, operations, ..PlanOptions::default() };
     Ok(Suite::new(Contract::builtin("xentree")?).plan(plan).profile(profile))
 }

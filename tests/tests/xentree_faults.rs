@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use futures::StreamExt;
-use trueline_tests::xentree::{faults, suite, xentree};
+use trueline_tests::xentree::{faults, suite_for, xentree};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_is_found_by_the_check_that_names_it() {
@@ -16,7 +16,7 @@ async fn every_fault_is_found_by_the_check_that_names_it() {
     let runs = futures::stream::iter(faults.clone()).map(|fault| {
         tokio::spawn(async move {
             let service = xentree(Some(fault)).await.unwrap();
-            suite(service.profile).unwrap().seed(1).run(service.target).await.unwrap()
+            suite_for(service.profile, &fault).unwrap().seed(1).run(service.target).await.unwrap()
         })
     });
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

@@ -90,8 +90,6 @@ pub(crate) struct Seen {
     pub(crate) stale: HashSet<String>,
     /// The newest agent that was answered.
     agent: Option<Value>,
-    /// The newest transcript that was answered.
-    transcript: Option<Value>,
     /// Demo facts that a fault may use.
     pub(crate) good_key: Option<String>,
     revoked_key: Option<String>,
@@ -202,9 +200,6 @@ impl Memory {
         }
         if body["systemPrompt"].is_string() && body["id"].is_string() {
             seen.agent = Some(body.clone());
-        }
-        if body["transcripts"].is_array() && body["id"].is_string() {
-            seen.transcript = Some(body.clone());
         }
         if body["error"] == "rate_limit_exceeded"
             && let Some(bearer) = incoming.bearer()

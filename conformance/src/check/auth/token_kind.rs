@@ -50,17 +50,18 @@ impl Check for TokenKind {
         }
         for (index, operation) in planner.operations().filter(|(_, operation)| operation.is_secured()) {
             let schemes = &planner.subject.contract.security_schemes;
+            let wrong =
+                planner.subject.contract.envelope.as_ref().and_then(|one| one.vocabulary.refusals.wrong_scheme.clone());
             let listed: Vec<_> = operation.security.iter().flat_map(|one| one.schemes.keys()).collect();
             let foreign = planner.free_principals().find(|(_, one)| {
                 !listed.iter().any(|scheme| **scheme == one.scheme)
-                    && listed.iter().any(|scheme| {
+                    // In a place of its own it is as good as nothing, unless the contract says what it gets.
+                    && (wrong.is_some() || listed.iter().any(|scheme| {
                         let kind = |name: &str| schemes.get(name).map(|scheme| &scheme.kind);
                         matches!((kind(scheme), kind(&one.scheme)), (Some(a), Some(b)) if same_place(a, b))
-                    })
+                    }))
             });
             let Some((name, _)) = foreign else { continue };
-            let wrong =
-                planner.subject.contract.envelope.as_ref().and_then(|one| one.vocabulary.refusals.wrong_scheme.clone());
             let expect = match &wrong {
                 Some(answer) => Expect::Refused {
                     statuses: planner.subject.contract.status_of(answer).into_iter().collect(),
