@@ -153,9 +153,10 @@ fn service(fault: Fault) -> axum::Router {
                 most = limit.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "limit"))?;
             }
         }
-        Ok(axum::Json(
+        let shown = axum::Json(
             state.notes.lock().unwrap().values().filter(|note| !note.is_null()).take(most).cloned().collect::<Vec<_>>(),
-        ))
+        );
+        Ok::<_, Response>(shown)
     };
     let create = async |State(state): State<Notes>, headers: HeaderMap, body: Bytes| {
         known(&headers)?;

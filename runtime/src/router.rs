@@ -464,10 +464,20 @@ impl<G: Gate> Table<G> {
         trace: &mut Trace,
         count: bool,
     ) {
+        // One of two credentials that are needed together is enough where a class counts by it.
+        let counted_by = |identity: &Identity<G::Principal>| {
+            let by = |class: &&RateClass| match class.when {
+                When::Scheme(schemes) | When::AnonymousOr(schemes) => identity.schemes.meets(schemes),
+                When::Always | When::Anonymous => false,
+            };
+            classes.iter().any(|class| by(class))
+        };
+        let good = identity.filter(|identity| {
+            call.operation.is_none_or(|operation| {
+                operation.admits(identity.schemes) || operation.knows(identity.schemes) && counted_by(identity)
+            })
+        });
         for class in classes {
-            // One of two credentials that are needed together is enough to know whose counter it is.
-            let good =
-                identity.filter(|identity| call.operation.is_none_or(|operation| operation.knows(identity.schemes)));
             let counts = match class.when {
                 When::Always => call.operation.is_some(),
                 When::Anonymous => good.is_none(),

@@ -16,6 +16,8 @@ impl Text {
         text.line(format!("contract = {}", quoted(contract)));
         text.line(format!("base-url = {}", quoted(base_url)));
         text.line(format!("addresses = [{}]", addresses.join(", ")));
+        text.line("# The demonstration is there to be tried on: nothing in it needs to be spared.".to_owned());
+        text.line("safety = \"full\"".to_owned());
         text
     }
 

@@ -27,7 +27,7 @@ impl Demo {
     #[must_use]
     pub fn profile(&self, base_url: &str) -> String {
         let mut text = String::from("# Made by `trueline-server demo-data`. Holds credentials of the demonstration.\n");
-        text.push_str(&format!("contract = \"smartsbio\"\nbase-url = {}\n", quoted(base_url)));
+        text.push_str(&format!("contract = \"smartsbio\"\nbase-url = {}\nsafety = \"full\"\n", quoted(base_url)));
         for (name, key) in &self.keys {
             if !["revoked", "expired"].contains(&name.as_str()) {
                 text.push_str(&self.key(name, key));

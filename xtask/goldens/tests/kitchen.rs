@@ -515,7 +515,7 @@ async fn credentials_are_judged_in_the_contracts_order() {
     }
     assert_eq!(server.call("GET", &path, &[("x-key", "kim")], "").await.status, 200);
     let only_one = server.call("DELETE", &path, &with("Bearer ann"), "").await;
-    assert_eq!(only_one.failure().1, "wrong_kind", "both schemes are needed together");
+    assert_eq!(only_one.failure().1, "unauthenticated", "both schemes are needed together");
     let key = [("x-key", "kim:things:write"), ("content-type", "application/json")];
     assert_eq!(server.call("POST", "/things/", &key, pot().to_string()).await.failure().1, "wrong_kind");
     let scoped = with("Bearer ann:things:write other");
@@ -569,8 +569,8 @@ async fn limits_are_counted_and_told() {
     let wrong = server.call("DELETE", "/things/x/", &[("x-key", "kim")], "").await;
     assert_eq!(
         (wrong.failure().0, wrong.header("x-limit")),
-        (403, "100"),
-        "a credential of the wrong kind is no good one"
+        (401, "100"),
+        "half of what is needed is no good credential"
     );
 }
 
