@@ -466,11 +466,11 @@ impl<G: Gate> Table<G> {
     ) {
         // One of two credentials that are needed together is enough where a class counts by it.
         let counted_by = |identity: &Identity<G::Principal>| {
-            let by = |class: &&RateClass| match class.when {
+            let by = |class: &&'static RateClass| match class.when {
                 When::Scheme(schemes) | When::AnonymousOr(schemes) => identity.schemes.meets(schemes),
                 When::Always | When::Anonymous => false,
             };
-            classes.iter().any(|class| by(class))
+            classes.iter().any(by)
         };
         let good = identity.filter(|identity| {
             call.operation.is_none_or(|operation| {

@@ -15,6 +15,9 @@ use crate::{foilengine, ragchats, smartsbio, xentree};
 /// Whatever keeps a service from doing what it is asked.
 pub type Failure = Box<dyn std::error::Error>;
 
+/// Puts a service together as its configuration says.
+pub type Build = for<'a> fn(&'a Config, PdfReader) -> BoxFuture<'a, Result<Box<dyn Service>, Failure>>;
+
 /// A contract and its service.
 pub struct Entry {
     /// One word, spelled the same everywhere.
@@ -24,7 +27,7 @@ pub struct Entry {
     /// What is promised.
     pub contract: &'static Contract,
     /// Puts the service together.
-    pub build: for<'a> fn(&'a Config, PdfReader) -> BoxFuture<'a, Result<Box<dyn Service>, Failure>>,
+    pub build: Build,
 }
 
 impl fmt::Debug for Entry {

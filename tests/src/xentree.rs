@@ -56,9 +56,7 @@ pub async fn xentree(fault: Option<Fault>) -> Result<Xentree, Box<dyn std::error
 
 /// The suite for the contract, with a service's profile.
 pub fn suite(profile: Profile) -> Result<Suite, Box<dyn std::error::Error>> {
-    // As the command line does: the profile says what may be touched.
-    let plan = PlanOptions { safety: profile.safety.unwrap_or_default(), ..PlanOptions::default() };
-    Ok(Suite::new(Contract::builtin("xentree")?).plan(plan).profile(profile))
+    Ok(Suite::new(Contract::builtin("xentree")?).profile(profile))
 }
 
 /// The same with no more phases and operations than a fault needs to show itself: sixty faults take a while.
@@ -73,7 +71,6 @@ pub fn suite_for(profile: Profile, fault: &Fault) -> Result<Suite, Box<dyn std::
     };
     let operations = accounts::operations(fault.name).iter().chain(learning::operations(fault.name));
     let operations = operations.map(|id| (*id).to_owned()).collect();
-    let safety = profile.safety.unwrap_or_default();
-    let plan = PlanOptions { safety, phases, operations, ..PlanOptions::default() };
+    let plan = PlanOptions { phases, operations, ..PlanOptions::default() };
     Ok(Suite::new(Contract::builtin("xentree")?).plan(plan).profile(profile))
 }

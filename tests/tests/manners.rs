@@ -90,7 +90,7 @@ async fn a_stopped_run_cleans_up_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn observing_sends_nothing_but_looks() {
     let depot = Depot::new("");
-    let plan = PlanOptions { safety: Safety::Observe, ..PlanOptions::default() };
+    let plan = PlanOptions { safety: Some(Safety::Observe), ..PlanOptions::default() };
     let report = suite(profile().unwrap()).plan(plan).run(InProcessTarget::new(depot.router())).await.unwrap();
     assert!(report.findings.is_empty(), "{}", said(&report));
     let methods = depot.methods();

@@ -41,7 +41,7 @@ pub(crate) enum Command {
 
 const ABOUT_EXITS: &str = "\
 Examples:
-  trueline check --contract ragchats --url http://localhost:8080 --profile staging.toml
+  trueline check --spec openapi.yaml --url http://localhost:8080 --profile staging.toml
   trueline plan --spec openapi.yaml
   trueline init --spec openapi.yaml --url http://localhost:8080
   trueline explain response.schema
@@ -106,7 +106,7 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Examples:
-  trueline plan --contract ragchats --profile staging.toml
+  trueline plan --spec openapi.yaml --profile staging.toml
   trueline plan --spec openapi.yaml --phases boundary --operation createAgent --cases
   trueline plan --profile staging.toml --format json")]
 pub(crate) struct PlanArgs {
@@ -174,7 +174,7 @@ with a login where the document has one, and says what is left for you to fill i
 
 Examples:
   trueline init --spec openapi.yaml --url http://localhost:8080
-  trueline init --contract ragchats --url http://localhost:8080 --out staging.toml")]
+  trueline init --spec openapi.yaml --url http://localhost:8080 --out staging.toml")]
 pub(crate) struct InitArgs {
     /// An OpenAPI document, or a folder with one
     #[arg(long, value_name = "PATH", conflicts_with = "contract", required_unless_present = "contract")]

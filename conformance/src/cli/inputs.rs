@@ -129,14 +129,13 @@ impl Loaded {
                 exclude.extend(self.filters(&self.profile.exclude, "the profile's `exclude`")?);
                 exclude
             },
-            safety: selection.safety.or(self.profile.safety).unwrap_or_default(),
+            safety: selection.safety,
             random_cases: selection.random_cases.unwrap_or(defaults.random_cases),
             case: selection.case.clone(),
             virtual_clock: false,
             shard: selection.shard,
             wire: self.profile.base_url.as_deref().is_none_or(|url| !url.starts_with("https:")),
             patience_s: selection.patience.or(self.profile.budget.patience_s).unwrap_or(0),
-            ..defaults
         })
     }
 

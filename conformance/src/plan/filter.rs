@@ -108,9 +108,9 @@ impl Planner<'_> {
             let for_good = self.principal(name).is_some_and(|one| one.login.is_none() && self.accepts(operation, one));
             for_good && operation.is_secured() && super::bind::ends_a_session(operation)
         };
-        match self.options.safety {
+        match self.options.safety.or(self.profile.safety).unwrap_or_default() {
             Safety::Full => None,
-            _ if calls.iter().any(|call| ends(call)) => {
+            _ if calls.iter().any(ends) => {
                 Some("it would end a credential that the profile knows no login for")
             }
             Safety::Observe if calls.iter().all(|call| self.only_looks(call)) => None,

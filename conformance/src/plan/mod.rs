@@ -41,8 +41,8 @@ pub struct PlanOptions {
     pub include: Vec<Filter>,
     /// What to leave out; wins over `include`.
     pub exclude: Vec<Filter>,
-    /// What may be touched.
-    pub safety: Safety,
+    /// What may be touched; none for what the profile says.
+    pub safety: Option<Safety>,
     /// Random cases per operation: half of them valid, half with one fault.
     pub random_cases: u64,
     /// Only the case with this id.
@@ -65,7 +65,7 @@ impl Default for PlanOptions {
             operations: Vec::new(),
             include: Vec::new(),
             exclude: Vec::new(),
-            safety: Safety::default(),
+            safety: None,
             random_cases: 60,
             case: None,
             virtual_clock: false,

@@ -251,7 +251,7 @@ struct Feed<'a> {
     alone: bool,
     waiting: Option<Box<Case>>,
     /// Cases of operations that have killed a credential: last of all.
-    deferred: Vec<Box<Case>>,
+    deferred: Vec<Case>,
     patience: Duration,
     virtual_clock: bool,
 }
@@ -262,7 +262,7 @@ impl Feed<'_> {
             Some(case) => case,
             None => loop {
                 let Some(entry) = self.plan.entries.get(self.entry) else {
-                    break self.deferred.pop()?;
+                    break Box::new(self.deferred.pop()?);
                 };
                 let phase = entry.phase();
                 if self.phase != Some(phase) {
@@ -279,7 +279,7 @@ impl Feed<'_> {
                 self.index += 1;
                 if let Some(case) = entry.case(self.planner, index) {
                     if is_killer(&case) {
-                        self.deferred.insert(0, Box::new(case));
+                        self.deferred.insert(0, case);
                         continue;
                     }
                     break Box::new(case);

@@ -85,11 +85,7 @@ impl Run {
             return Ok(Session { credential, answer: Value::Null, obtained_ms: 0, lifetime_ms: None });
         };
         let operation = self.position(&login.operation)?;
-        for (key, value) in strings(&login.body) {
-            if is_secret_key(&key) {
-                self.learn_secret(value, format!("${}_{}", shout(name), shout(&key)));
-            }
-        }
+        self.learn_body(name, &login.body);
         if let Some(register) = &principal.register {
             self.register(name, register).await?;
         }
@@ -109,6 +105,17 @@ impl Run {
             self.learn_secret(&refresh, format!("${}_REFRESH", shout(name)));
         }
         Ok(Session { credential: token, answer, obtained_ms: now, lifetime_ms: lifetime })
+    }
+
+    /// Learns the secrets in a body of the profile as they will be sent.
+    fn learn_body(&self, name: &str, body: &Value) {
+        let mut body = body.clone();
+        fill_run(&mut body, &self.nonce);
+        for (key, value) in strings(&body) {
+            if is_secret_key(&key) {
+                self.learn_secret(value, format!("${}_{}", shout(name), shout(&key)));
+            }
+        }
     }
 
     /// A call whose body and parameters the profile writes out.
@@ -169,11 +176,7 @@ impl Run {
         }
         let operation = self.position(&register.operation)?;
         let caller = register.by.clone().map_or(Caller::Anonymous, Caller::Principal);
-        for (key, value) in strings(&register.body) {
-            if is_secret_key(&key) {
-                self.learn_secret(value, format!("${}_{}", shout(name), shout(&key)));
-            }
-        }
+        self.learn_body(name, &register.body);
         let call = self.scripted(operation, &register.body, &indexmap::IndexMap::new(), caller);
         let sent = Box::pin(self.send(&call, &mut CaseContext::default())).await;
         let exchange = sent.map_err(LoginFailure::Refused)?;

@@ -189,7 +189,7 @@ impl Builder {
             Some((url, demands)) => (Provider::Published { url }, demands),
             None => {
                 let demands = Demands { issuer: Some(LOCAL_ISSUER.to_owned()), audience: None };
-                (Provider::Local(LocalIssuer::new(&secret)?), demands)
+                (Provider::Local(Box::new(LocalIssuer::new(&secret)?)), demands)
             }
         };
         let embedded = || Arc::new(EmbeddedWithKeys(LocalKeys::new(secret.clone()))) as Arc<dyn ModelProvider>;

@@ -130,7 +130,7 @@ pub enum Provider {
         url: String,
     },
     /// Ourselves.
-    Local(LocalIssuer),
+    Local(Box<LocalIssuer>),
 }
 
 /// What a deployment demands of tokens besides the signature.
@@ -417,7 +417,7 @@ mod tests {
 
     fn local(secret: &str) -> (Verifier, ManualClock) {
         let clock = ManualClock::starting_at(START);
-        (Verifier::new(Provider::Local(issuer(secret)), Demands::default(), clock.clock()), clock)
+        (Verifier::new(Provider::Local(Box::new(issuer(secret))), Demands::default(), clock.clock()), clock)
     }
 
     /// A provider whose keys can be exchanged, and how often they were fetched.
@@ -533,7 +533,7 @@ mod tests {
     async fn issuer_and_audience_are_demanded_where_they_are_set() {
         let verifier = |demands| {
             let clock = ManualClock::starting_at(START);
-            Verifier::new(Provider::Local(issuer("s")), demands, clock.clock())
+            Verifier::new(Provider::Local(Box::new(issuer("s"))), demands, clock.clock())
         };
         let token = issuer("s").issue(&INES, START, HOUR).unwrap();
         let of = |issuer: &str| Demands { issuer: Some(issuer.to_owned()), audience: None };

@@ -210,7 +210,7 @@ async fn seed_keys(
         api_keys::insert(write, &new, now).await?;
         let scopes: Vec<String> = scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
         let lacks = |scope: &&str| !scopes.iter().any(|has| has == scope);
-        let denied = CONTRACT.operations.iter().filter(|operation| operation.scopes.iter().any(|one| lacks(&one)));
+        let denied = CONTRACT.operations.iter().filter(|operation| operation.scopes.iter().any(lacks));
         let denied = denied.map(|operation| operation.id).collect();
         keys.insert(label, DemoKey { key, scopes, denied });
     }

@@ -19,7 +19,8 @@ static META: Meta = Meta {
             tenant's principal; before and after, the owner reads it",
     demands: "no success, and the resource reads as before",
     guards: "only principals whose `tenant` the profile states; a PUT that documents 201 may make a resource of the stranger's \
-             own, so only the owner's reading counts there; conditional writes carry the owner's current tag",
+             own, so only the owner's reading counts there; what a call without a body could have \
+             changed may have changed by itself; conditional writes carry the owner's current tag",
     fault: "PATCH does not look at the owner",
 };
 
@@ -77,6 +78,8 @@ impl Check for Write {
             }
             _ => false,
         };
+        // Without a body nothing can be put there, and a resource may change by itself while it is worked on.
+        let changed = changed && operation.body.is_some();
         let let_in = attack < 300 && !makes;
         verdicts.decide(!let_in && !changed, clause, || {
             let actual =
