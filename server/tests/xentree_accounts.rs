@@ -668,7 +668,10 @@ async fn a_user_without_an_organization_has_no_tenant() {
 
 /// What an issuer was asked, and what it says.
 #[derive(Clone, Default)]
-struct Issuer(Arc<Mutex<Vec<Vec<(String, String)>>>>);
+struct Issuer(Arc<Mutex<Vec<Form>>>);
+
+/// The pairs of a form.
+type Form = Vec<(String, String)>;
 
 async fn token(State(issuer): State<Issuer>, body: String) -> (StatusCode, String) {
     let fields = pairs(&body);

@@ -110,9 +110,7 @@ impl Planner<'_> {
         };
         match self.options.safety.or(self.profile.safety).unwrap_or_default() {
             Safety::Full => None,
-            _ if calls.iter().any(ends) => {
-                Some("it would end a credential that the profile knows no login for")
-            }
+            _ if calls.iter().any(ends) => Some("it would end a credential that the profile knows no login for"),
             Safety::Observe if calls.iter().all(|call| self.only_looks(call)) => None,
             Safety::Observe => Some("safety level `observe` sends nothing but GET, HEAD and OPTIONS"),
             Safety::Own => {

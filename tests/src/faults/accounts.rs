@@ -214,13 +214,14 @@ pub const FAULTS: &[Fault] = &[
         name: "new-description-is-forgotten",
         check: "state.update-persists",
         how: How::Response(|incoming, outgoing, _| {
-            if is_organization(incoming) && incoming.parts.method == Method::GET {
-                if outgoing.parts.status == StatusCode::OK {
-                    outgoing.change(|body| {
-                        body["name"] = json!("Unchanged");
-                        body["description"] = Value::Null;
-                    });
-                }
+            if is_organization(incoming)
+                && incoming.parts.method == Method::GET
+                && outgoing.parts.status == StatusCode::OK
+            {
+                outgoing.change(|body| {
+                    body["name"] = json!("Unchanged");
+                    body["description"] = Value::Null;
+                });
             }
         }),
     },
