@@ -248,8 +248,10 @@ async fn a_revocation_is_effective_within_thirty_seconds_on_every_node() {
     clock.advance(Duration::from_millis(1));
     assert_eq!(ask(&there).await.failure(), code(401, "key_revoked"), "for half a minute and no longer");
     let list = here.call(Method::GET, "/v1/api-keys", session, Value::Null).await.body();
-    let listed = list["api_keys"].as_array().unwrap().iter().find(|key| key["id"] == id.as_str()).unwrap().clone();
-    assert_eq!((text(&listed, "/revoked_at"), text(&listed, "/prefix")), ("2024-03-31T23:00:00Z", &key[..12]));
+    assert!(
+        list["api_keys"].as_array().unwrap().iter().all(|key| key["id"] != id.as_str()),
+        "it is gone from the list"
+    );
     assert!(!list.to_string().contains(&key), "the key is shown once");
 }
 

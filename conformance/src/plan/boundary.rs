@@ -165,7 +165,7 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         // What a session gave is anything, and what a uuid looks like is known.
         if place.as_str().is_some_and(is_uuid) {
             *place = Value::from(super::UNKNOWN_UUID);
-        } else if of_resource && place.is_string() && is_id(&pointer) {
+        } else if of_resource && place.is_string() && is_id_in(plain, &pointer) {
             *place = Value::from(NO_SUCH_THING);
             also = OTHER_FORM.to_vec();
         } else if of_session && place.is_string() {
@@ -208,7 +208,7 @@ impl Planner<'_> {
             let Some(place) = value.pointer_mut(&pointer) else { continue };
             *place = match place.as_str() {
                 Some(text) if is_uuid(text) => Value::from(super::UNKNOWN_UUID),
-                Some(_) if is_id(&pointer) => Value::from(NO_SUCH_THING),
+                Some(_) if is_id_in(&plain, &pointer) => Value::from(NO_SUCH_THING),
                 _ => continue,
             };
             bindings.retain(|(bound, _)| *bound != pointer);
@@ -227,7 +227,7 @@ fn unknown_in_query(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) 
         return;
     }
     for (index, parameter) in operation.parameters.iter().enumerate() {
-        if parameter.place != ParameterPlace::Query {
+        if parameter.place != ParameterPlace::Query || !is_id(&parameter.name, false) {
             continue;
         }
         let Some(nobody) = planner.unknown_id(plain.operation, index) else { continue };
@@ -254,11 +254,23 @@ const NO_SUCH_THING: &str = "trueline-knows-no-such-thing";
 /// An id without a documented form may have one all the same, and a made-up one may break it.
 const OTHER_FORM: [u16; 2] = [400, 422];
 
-/// Whether a member's name says that it is an id: any other text may be anything.
-fn is_id(pointer: &str) -> bool {
-    let name = pointer.split('/').nth(1).unwrap_or_default();
+/// Whether a name says that it names something the service has made: any other text may be anything. What may be left out
+/// and names a session or a request is often invented by whoever begins it.
+fn is_id(name: &str, required: bool) -> bool {
     let name = name.strip_suffix('s').unwrap_or(name);
-    name == "id" || name.ends_with("_id") || name.ends_with("Id")
+    let ends = |word: &str| {
+        let capital = format!("{}{}", word[..1].to_uppercase(), &word[1..]);
+        name == word || name.ends_with(&format!("_{word}")) || name.ends_with(&capital)
+    };
+    let own = ["session", "request", "client", "correlation", "idempotency"];
+    let invented = || own.iter().any(|word| name.to_ascii_lowercase().contains(word));
+    (ends("id") || ends("key")) && (required || !invented())
+}
+
+/// The same of a body's member; the plain call has the required ones only.
+fn is_id_in(plain: &Call, pointer: &str) -> bool {
+    let required = matches!(&plain.body, Some(CallBody::Value { value, .. }) if value.pointer(pointer).is_some());
+    is_id(pointer.split('/').nth(1).unwrap_or_default(), required)
 }
 
 /// Every member of the body that can be bound, the optional ones too, with its binding.

@@ -75,8 +75,9 @@ impl ApiKeys for Service {
     ) -> Result<ListApiKeysResponse, ListApiKeysError> {
         let organization = caller.signed_in()?;
         let mut snapshot = self.0.store.reader().begin().await.map_err(internal)?;
-        let sql =
-            format!("SELECT {COLUMNS} FROM api_keys WHERE organization_id = $1 ORDER BY created_ms DESC, id DESC");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM api_keys WHERE organization_id = $1 AND revoked_ms IS NULL ORDER BY created_ms DESC, id DESC"
+        );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(organization)
             .fetch_all(&mut *snapshot)
@@ -147,13 +148,14 @@ impl ApiKeys for Service {
     ) -> Result<RevokeApiKeyResponse, RevokeApiKeyError> {
         let organization = caller.signed_in()?;
         let mut write = self.0.store.write().await.map_err(internal)?;
-        let row = sqlx::query("SELECT digest FROM api_keys WHERE id = $1 AND organization_id = $2")
-            .bind(&request.key_id)
-            .bind(organization)
-            .fetch_optional(write.run())
-            .await
-            .map_err(internal)?
-            .ok_or_else(|| no_such("key", &request.key_id))?;
+        let row =
+            sqlx::query("SELECT digest FROM api_keys WHERE id = $1 AND organization_id = $2 AND revoked_ms IS NULL")
+                .bind(&request.key_id)
+                .bind(organization)
+                .fetch_optional(write.run())
+                .await
+                .map_err(internal)?
+                .ok_or_else(|| no_such("key", &request.key_id))?;
         let digest: String = column(&row, 0).map_err(internal)?;
         sqlx::query("UPDATE api_keys SET revoked_ms = COALESCE(revoked_ms, $1) WHERE id = $2")
             .bind(self.0.clock.now_ms())

@@ -14,7 +14,7 @@ impl Client {
     ///
     /// `GET /v1/api-keys` · `webSession`
     ///
-    /// The organization's keys, revoked ones included, without what opens doors.
+    /// The organization's keys without what opens doors. Revoked ones are gone.
     ///
     /// # Errors
     ///
@@ -79,7 +79,8 @@ impl Client {
     ///
     /// `DELETE /v1/api-keys/{key_id}` · `webSession`
     ///
-    /// Revokes the key. Within 30 seconds every request with it gets `key_revoked`. To revoke it again changes nothing.
+    /// Revokes the key. Within 30 seconds every request with it gets `key_revoked`. A second time it is
+    /// not found.
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ pub trait ApiKeys: Send + Sync + 'static {
     ///
     /// `GET /v1/api-keys` · `webSession`
     ///
-    /// The organization's keys, revoked ones included, without what opens doors.
+    /// The organization's keys without what opens doors. Revoked ones are gone.
     fn list_api_keys(
         &self,
         caller: &Self::Principal,
@@ -41,7 +41,8 @@ pub trait ApiKeys: Send + Sync + 'static {
     ///
     /// `DELETE /v1/api-keys/{key_id}` · `webSession`
     ///
-    /// Revokes the key. Within 30 seconds every request with it gets `key_revoked`. To revoke it again changes nothing.
+    /// Revokes the key. Within 30 seconds every request with it gets `key_revoked`. A second time it is
+    /// not found.
     fn revoke_api_key(
         &self,
         caller: &Self::Principal,
