@@ -87,7 +87,8 @@ async fn the_same_seed_sends_the_same_cases_with_one_worker_and_with_eight() {
         let suite = suite(service.profile).unwrap().seed(42).options(options);
         suite
             .run_watched(service.target, |event| match event {
-                Event::CaseFinished { id, outcome, .. } => cases.push(format!("{id} {outcome:?}")),
+                // What comes of it may hang on how far the background has got; what is sent may not.
+                Event::CaseFinished { id, .. } => cases.push(id.clone()),
                 Event::CaseSkipped { id, reason, .. } => cases.push(format!("{id} skipped: {reason}")),
                 _ => {}
             })

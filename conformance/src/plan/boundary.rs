@@ -262,9 +262,11 @@ fn is_id(name: &str, required: bool) -> bool {
         let capital = format!("{}{}", word[..1].to_uppercase(), &word[1..]);
         name == word || name.ends_with(&format!("_{word}")) || name.ends_with(&capital)
     };
-    let own = ["session", "request", "client", "correlation", "idempotency"];
-    let invented = || own.iter().any(|word| name.to_ascii_lowercase().contains(word));
-    (ends("id") || ends("key")) && (required || !invented())
+    let plain = name.to_ascii_lowercase().replace('_', "");
+    let has = |words: &[&str]| words.iter().any(|word| plain.contains(word));
+    let invented =
+        has(&["usersession", "request", "client", "correlation", "idempotency"]) || !required && has(&["session"]);
+    (ends("id") || ends("key")) && !invented
 }
 
 /// The same of a body's member; the plain call has the required ones only.

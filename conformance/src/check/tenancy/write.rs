@@ -78,8 +78,10 @@ impl Check for Write {
             }
             _ => false,
         };
-        // Without a body nothing can be put there, and a resource may change by itself while it is worked on.
-        let changed = changed && operation.body.is_some();
+        // What cannot put anything there cannot have changed it: a resource changes by itself while it is worked on.
+        let settable =
+            |step: &crate::check::Step| !sequence.subject.settable(chain.about, step.call.operation).is_empty();
+        let changed = changed && read("after").is_some_and(settable);
         let let_in = attack < 300 && !makes;
         verdicts.decide(!let_in && !changed, clause, || {
             let actual =
