@@ -281,9 +281,7 @@ fn of_profile(profile: &Profile) -> Vec<(String, String)> {
         }
         if let Some(login) = &principal.login {
             for (key, value) in super::sessions::strings(&login.body) {
-                if is_secret_name(&key)
-                    || ["password", "secret", "token", "key"].iter().any(|w| key.to_lowercase().contains(w))
-                {
+                if is_secret_name(&key) || super::sessions::is_secret_key(&key) {
                     add(value, format!("${name}_{}", super::sessions::shout(&key)));
                 }
             }

@@ -327,7 +327,7 @@ pub(super) fn shout(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
-fn is_secret_key(key: &str) -> bool {
+pub(super) fn is_secret_key(key: &str) -> bool {
     ["password", "secret", "token", "key"].iter().any(|word| key.to_lowercase().contains(word))
 }
 

@@ -1,5 +1,6 @@
 //! The demonstration as a conformance profile: who the harness may act as here, and how.
 
+use crate::platform::profile::quoted;
 use contract_smartsbio::operations::CONTRACT;
 
 use super::demo::{Demo, DemoKey};
@@ -114,9 +115,4 @@ fn principal(name: &str, purpose: &str, scheme: &str, credential: &str, group: &
 
 fn values(workspace: &str) -> String {
     format!("values = {{ workspace_id = {}, tool_id = \"sequence_statistics\" }}\n", quoted(workspace))
-}
-
-/// A TOML basic string of text without control characters.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,6 +1,7 @@
 //! The demonstration as a conformance profile: who the harness may act as here, and how.
 
 use super::demo::{Demo, DemoUser};
+use crate::platform::profile::quoted;
 
 /// Addresses on the loopback interface that the harness sends from, so that counting by address can be looked at on one
 /// machine. The last one is for exhausting the limit of anonymous callers.
@@ -112,19 +113,4 @@ impl Demo {
 
 fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     texts.map(quoted).collect::<Vec<_>>().join(", ")
-}
-
-/// A TOML basic string.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
