@@ -11,6 +11,8 @@ use serde_json::Value;
 use trueline_spec::Contract;
 use trueline_spec::contract::{Operation, SecurityRequirement};
 
+use crate::target::Connection;
+
 /// A profile file (TOML). Unknown keys are errors.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -40,6 +42,9 @@ pub struct Profile {
     /// Headers that go with every request.
     #[serde(default)]
     pub headers: IndexMap<String, String>,
+    /// How connections are made: TLS, proxy, version of HTTP.
+    #[serde(default)]
+    pub connection: Connection,
     /// What may be touched; `own` if absent.
     #[serde(default)]
     pub safety: Option<Safety>,

@@ -1,5 +1,6 @@
 //! Where requests go: a deployment over HTTP, or a tower service in this process.
 
+mod connect;
 mod fetch;
 mod http;
 mod in_process;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+pub use self::connect::{Connection, HttpVersion};
 pub use self::fetch::fetch;
 pub use self::http::{HttpOptions, HttpTarget};
 pub use self::in_process::{InProcessTarget, PeerAddress};

@@ -14,7 +14,7 @@ use trueline_conformance::profile::Profile;
 use trueline_conformance::report::Report;
 use trueline_conformance::run::RunError;
 use trueline_conformance::suite::{Suite, SuiteError};
-use trueline_conformance::target::{HttpOptions, HttpTarget, Target};
+use trueline_conformance::target::{Connection, HttpOptions, HttpTarget, Target};
 use trueline_spec::Contract;
 
 const DOCUMENT: &str = "
@@ -69,8 +69,13 @@ async fn reply(mut stream: TcpStream, bytes: Vec<u8>) {
 
 fn target(address: SocketAddr, timeout_ms: u64) -> HttpTarget {
     let base_url = format!("http://{address}");
-    HttpTarget::new(HttpOptions { base_url, timeout: Duration::from_millis(timeout_ms), addresses: Vec::new() })
-        .unwrap()
+    HttpTarget::new(HttpOptions {
+        base_url,
+        timeout: Duration::from_millis(timeout_ms),
+        addresses: Vec::new(),
+        connection: Connection::default(),
+    })
+    .unwrap()
 }
 
 async fn ask(address: SocketAddr, timeout_ms: u64) -> Result<u16, Failure> {

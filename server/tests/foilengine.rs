@@ -531,7 +531,8 @@ async fn each_step_has_its_own_key_and_model_and_no_key_leaves_a_trace() {
         .with_max_level(tracing::Level::TRACE)
         .with_ansi(false)
         .with_writer(move || writer.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    // For every thread: what one thread alone listens to, another may have switched off before (tracing's cache of interest).
+    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let asked = Arc::new(Asked::default());
     let database = format!("sqlite://{}/x.db", folder.path().display());

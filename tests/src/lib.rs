@@ -16,7 +16,7 @@ use axum::response::Response;
 use tokio::net::TcpListener;
 use trueline_conformance::profile::Profile;
 use trueline_conformance::suite::Suite;
-use trueline_conformance::target::{HttpOptions, HttpTarget, InProcessTarget, PeerAddress};
+use trueline_conformance::target::{Connection, HttpOptions, HttpTarget, InProcessTarget, PeerAddress};
 use trueline_server::platform::clock::ManualClock;
 use trueline_server::platform::http::observe;
 use trueline_server::platform::serve;
@@ -76,7 +76,12 @@ pub async fn ragchats_over_tcp() -> Result<Ragchats<HttpTarget>, Box<dyn std::er
     let profile = Profile::parse(&demo.profile(&base_url))?;
     let router = observe(service.router(), Vec::new());
     tokio::spawn(serve::serve(listener, router, std::future::pending(), Duration::ZERO));
-    let options = HttpOptions { base_url, timeout: Duration::from_secs(30), addresses: profile.addresses.clone() };
+    let options = HttpOptions {
+        base_url,
+        timeout: Duration::from_secs(30),
+        addresses: profile.addresses.clone(),
+        connection: Connection::default(),
+    };
     Ok(Ragchats { target: HttpTarget::new(options)?, profile })
 }
 

@@ -9,7 +9,7 @@ use trueline_conformance::profile::{Profile, Safety};
 use trueline_conformance::run::{self, RunOptions};
 use trueline_conformance::subject::Subject;
 use trueline_conformance::suite::Suite;
-use trueline_conformance::target::{HttpOptions, HttpTarget, InProcessTarget};
+use trueline_conformance::target::{Connection, HttpOptions, HttpTarget, InProcessTarget};
 use trueline_spec::Contract;
 use trueline_tests::depot::{DOCUMENT, Depot, profile, said};
 
@@ -24,7 +24,8 @@ async fn served(depot: &Depot) -> HttpTarget {
     let router = depot.router();
     tokio::spawn(async move { axum::serve(listener, router).await });
     let timeout = std::time::Duration::from_secs(30);
-    HttpTarget::new(HttpOptions { base_url, timeout, addresses: Vec::new() }).unwrap()
+    HttpTarget::new(HttpOptions { base_url, timeout, addresses: Vec::new(), connection: Connection::default() })
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

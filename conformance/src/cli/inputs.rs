@@ -9,7 +9,7 @@ use trueline_conformance::plan::{Filter, Plan, PlanOptions};
 use trueline_conformance::profile::{Profile, nearest};
 use trueline_conformance::report::{ContractSource, Invocation};
 use trueline_conformance::subject::Subject;
-use trueline_conformance::target::{self, HttpOptions, HttpTarget};
+use trueline_conformance::target::{self, HttpOptions, HttpTarget, Target};
 use trueline_spec::document::{Sources, as_url};
 use trueline_spec::{Contract, contracts};
 
@@ -134,7 +134,7 @@ impl Loaded {
             case: selection.case.clone(),
             virtual_clock: false,
             shard: selection.shard,
-            wire: self.profile.base_url.as_deref().is_none_or(|url| !url.starts_with("https:")),
+            wire: self.target(&Address::default()).map_or(true, |target| target.has_wire()),
             patience_s: selection.patience.or(self.profile.budget.patience_s).unwrap_or(0),
         })
     }
@@ -179,6 +179,10 @@ impl Loaded {
             base_url: self.base_url(address.url.as_deref())?,
             timeout: Duration::from_millis(self.timeout_ms(address)),
             addresses: self.profile.addresses.clone(),
+            connection: match self.profile_path.as_deref().and_then(Path::parent) {
+                Some(folder) => self.profile.connection.clone().beside(folder),
+                None => self.profile.connection.clone(),
+            },
         };
         HttpTarget::new(options).map_err(CliError::usage)
     }

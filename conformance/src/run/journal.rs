@@ -215,7 +215,14 @@ impl Run {
             let made = collection.create == Some(call.operation);
             // A PUT that makes what it names (RFC 9110 section 9.3.4).
             let put = collection.replace == Some(call.operation) && status == 201;
-            if !made && !put {
+            // Figures of a thing are asked for by its id as well; only one of the two paths removes it.
+            let elsewhere = collection.delete.is_none()
+                && self
+                    .subject
+                    .collections
+                    .iter()
+                    .any(|other| other.create == collection.create && other.delete.is_some());
+            if !made && !put || made && elsewhere {
                 continue;
             }
             let removal = collection.delete.and_then(|delete| {

@@ -7,7 +7,8 @@ use http::header::{ACCEPT, LOCATION, USER_AGENT};
 use http::{HeaderValue, Method, Uri};
 use http_body_util::{BodyExt, Full};
 
-use super::http::{client, root_cause};
+use super::connect::{Clients, Connection};
+use super::http::root_cause;
 
 /// As large as the largest document that is read from a disk.
 const MAX_BYTES: usize = 64 << 20;
@@ -33,7 +34,7 @@ pub fn fetch(url: &str) -> Result<Vec<u8>, String> {
 }
 
 async fn get(url: &str) -> Result<Vec<u8>, String> {
-    let client = client(None);
+    let client = Clients::new(&Connection::default())?.client(None);
     let mut url = url.split('#').next().unwrap_or_default().to_owned();
     for _ in 0..=MAX_MOVES {
         let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;

@@ -6,18 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::connect::{Clients, Connection, HttpClient, Proxy};
 use super::{Target, Wire};
 use crate::exchange::{CUT, Failure, MAX_BODY_BYTES, Request, Response, STREAM_BYTES, STREAM_TIME};
-
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// How to reach a deployment.
 #[derive(Debug, Clone)]
@@ -28,6 +23,8 @@ pub struct HttpOptions {
     pub timeout: Duration,
     /// Local addresses to send from, where the service counts by address.
     pub addresses: Vec<IpAddr>,
+    /// How connections are made.
+    pub connection: Connection,
 }
 
 /// A deployment over HTTP.
@@ -37,6 +34,7 @@ pub struct HttpTarget {
     origin: String,
     base_path: String,
     timeout: Duration,
+    proxy: Option<Proxy>,
     default: HttpClient,
     by_address: HashMap<IpAddr, HttpClient>,
 }
@@ -44,7 +42,7 @@ pub struct HttpTarget {
 impl HttpTarget {
     /// Checks the base URL; does not connect.
     pub fn new(options: HttpOptions) -> Result<Self, String> {
-        let HttpOptions { base_url, timeout, addresses } = options;
+        let HttpOptions { base_url, timeout, addresses, connection } = options;
         let uri: Uri = base_url.parse().map_err(|error| format!("the base URL `{base_url}` is not a URL: {error}"))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(format!(
@@ -57,11 +55,13 @@ impl HttpTarget {
         if uri.query().is_some() {
             return Err(format!("the base URL `{base_url}` must not have a query"));
         }
+        let clients = Clients::new(&connection).map_err(|why| format!("the profile's `connection`: {why}"))?;
         Ok(HttpTarget {
+            proxy: clients.proxy(&uri),
             origin: format!("{scheme}://{authority}"),
             base_path: uri.path().trim_end_matches('/').to_owned(),
-            default: client(None),
-            by_address: addresses.into_iter().map(|address| (address, client(Some(address)))).collect(),
+            default: clients.client(None),
+            by_address: addresses.into_iter().map(|address| (address, clients.client(Some(address)))).collect(),
             base_url,
             timeout,
         })
@@ -77,6 +77,9 @@ impl HttpTarget {
         *message.uri_mut() = uri;
         for (name, value) in request.headers {
             message.headers_mut().append(name, value);
+        }
+        if let Some(authorization) = self.proxy.as_ref().and_then(|proxy| proxy.authorization.clone()) {
+            message.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
         }
         let response = client.request(message).await.map_err(classify)?;
         let (mut parts, mut body) = response.into_parts();
@@ -144,6 +147,9 @@ impl Target for HttpTarget {
     }
 
     fn wire(&self, wire: Wire) -> Option<BoxFuture<'_, Result<Bytes, Failure>>> {
+        if !self.has_wire() {
+            return None;
+        }
         let authority = self.origin.strip_prefix("http://")?;
         let address = if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
             authority.to_owned()
@@ -154,7 +160,8 @@ impl Target for HttpTarget {
     }
 
     fn has_wire(&self) -> bool {
-        self.origin.starts_with("http://")
+        // A proxy reads a connection in its own way.
+        self.origin.starts_with("http://") && self.proxy.is_none()
     }
 }
 
@@ -182,23 +189,6 @@ async fn on_a_connection(address: String, wire: Wire) -> Result<Bytes, Failure> 
     })
     .await;
     Ok(answer.freeze())
-}
-
-pub(super) fn client(from: Option<IpAddr>) -> HttpClient {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_local_address(from);
-    connector.set_connect_timeout(Some(Duration::from_secs(10)));
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_webpki_roots()
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector);
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(30))
-        .build(connector)
 }
 
 fn classify(error: hyper_util::client::legacy::Error) -> Failure {

@@ -5,7 +5,7 @@ use crate::platform::profile::{Text, quoted};
 
 /// Addresses on the loopback interface that the harness sends from, so that counting by address can be looked at on one
 /// machine. The last one is for exhausting the limit of anonymous callers.
-const ADDRESSES: std::ops::RangeInclusive<u8> = 2..=24;
+const ADDRESSES: std::ops::RangeInclusive<u8> = 2..=64;
 
 /// What a viewer must be refused.
 const REFUSED_TO_VIEWERS: [&str; 8] = [
