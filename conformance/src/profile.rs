@@ -1,5 +1,7 @@
 //! The profile: how to reach one deployment, who the harness may act as there, and how far it may go.
 
+mod wfc;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,9 @@ pub struct Profile {
     /// Scheme, host and the path below which the contract's paths stand.
     #[serde(default)]
     pub base_url: Option<String>,
+    /// An authentication file of Web Fuzzing Commons (relative to the profile's folder): its users come beside `principals`.
+    #[serde(default)]
+    pub auth: Option<PathBuf>,
     /// Those the harness can act as, by a name of your choice.
     #[serde(default)]
     pub principals: IndexMap<String, Principal>,
@@ -33,7 +38,7 @@ pub struct Profile {
     #[serde(default)]
     pub bad_credentials: Vec<BadCredential>,
     /// Local addresses to send from, for services that count by address (on one machine: 127.0.0.2, 127.0.0.3 …). The
-    /// last one is kept for exhausting the limits of anonymous callers.
+    /// last one is kept for exhausting limits, the one before (of three and more) for showing that others stay untouched.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
     /// Where this deployment's rate limits differ from the contract: requests a window, by class.
@@ -144,7 +149,7 @@ pub struct Login {
     /// The operation's id in the contract.
     pub operation: String,
     /// Its body, if it has one; written as the operation's media type says. `{run}` in a text is replaced by what is
-    /// different in every run.
+    /// different in every run, `{env:NAME}` by an environment variable.
     #[serde(default)]
     pub body: Value,
     /// Its parameters, by name.
@@ -291,7 +296,54 @@ impl Profile {
         let parse = |message: String| ProfileError::Parse { path: path.to_owned(), message };
         let text = String::from_utf8(bytes)
             .map_err(|error| parse(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
-        Profile::parse(&text).map_err(parse)
+        let mut profile = Profile::parse(&text).map_err(parse)?;
+        profile.fill_environment(|name| std::env::var(name).ok()).map_err(ProfileError::Misfit)?;
+        Ok(profile)
+    }
+
+    /// `{env:NAME}` in the texts of logins, registrations, minting and headers becomes the variable's value, so that a
+    /// profile can stand in a repository. All variables that are not set at once.
+    fn fill_environment(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), Vec<String>> {
+        let mut missing = Vec::new();
+        let mut fill = |place: String, text: &mut String| {
+            let mut filled = String::new();
+            let mut rest = text.as_str();
+            while let Some((before, (name, after))) =
+                rest.split_once("{env:").and_then(|(before, after)| Some((before, after.split_once('}')?)))
+            {
+                filled.push_str(before);
+                match variable(name) {
+                    Some(value) => filled.push_str(&value),
+                    None => missing.push(format!("  {place}: the environment has no variable `{name}`")),
+                }
+                rest = after;
+            }
+            filled.push_str(rest);
+            *text = filled;
+        };
+        for (name, header) in &mut self.headers {
+            fill(format!("headers.{name}"), header);
+        }
+        for (name, principal) in &mut self.principals {
+            for (header, text) in &mut principal.headers {
+                fill(format!("principals.{name}.headers.{header}"), text);
+            }
+            for (scheme, credential) in &mut principal.credentials {
+                fill(format!("principals.{name}.credentials.{scheme}"), credential);
+            }
+            let login = principal.login.as_mut().map(|login| {
+                login.parameters.values_mut().for_each(|value| {
+                    texts(value, &mut |text| fill(format!("principals.{name}.login.parameters"), text));
+                });
+                ("login", &mut login.body)
+            });
+            let register = principal.register.as_mut().map(|register| ("register", &mut register.body));
+            let mint = principal.mint.as_mut().map(|mint| ("mint", &mut mint.body));
+            for (what, body) in [login, register, mint].into_iter().flatten() {
+                texts(body, &mut |text| fill(format!("principals.{name}.{what}.body"), text));
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { Err(missing) }
     }
 
     /// Reads the text of a profile file; the error says where and why.
@@ -303,6 +355,34 @@ impl Profile {
                 None => message.trim_end().to_owned(),
             }
         })
+    }
+
+    /// Adds the users of an authentication file of Web Fuzzing Commons (YAML, JSON or TOML) as principals; those of the same
+    /// name stay as they are.
+    pub fn add_users(&mut self, path: &Path, contract: &Contract) -> Result<(), ProfileError> {
+        for (name, principal) in wfc::load(path, contract)? {
+            self.principals.entry(name).or_insert(principal);
+        }
+        Ok(())
+    }
+
+    /// The addresses that any case may go out from.
+    pub fn shared_addresses(&self) -> &[IpAddr] {
+        match self.addresses.as_slice() {
+            [shared @ .., _, _] if !shared.is_empty() => shared,
+            [shared @ .., _] => shared,
+            [] => &[],
+        }
+    }
+
+    /// The address whose counters are used up.
+    pub fn exhausted_address(&self) -> Option<IpAddr> {
+        self.addresses.last().copied()
+    }
+
+    /// Another address, whose counters have room. With two addresses that is the shared one, which may have been busy.
+    pub fn untouched_address(&self) -> Option<IpAddr> {
+        self.addresses.iter().rev().nth(1).copied()
     }
 
     /// Holds the profile to the contract: schemes, operations, classes and quotas must exist, every principal must have
@@ -417,6 +497,16 @@ impl Principal {
     }
 }
 
+/// Changes every text in a value.
+fn texts(value: &mut Value, change: &mut dyn FnMut(&mut String)) {
+    match value {
+        Value::String(text) => change(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| texts(item, change)),
+        Value::Object(members) => members.values_mut().for_each(|member| texts(member, change)),
+        _ => {}
+    }
+}
+
 /// A place in an answer: a JSON Pointer, `header:NAME` or `cookie:NAME`.
 fn is_place(text: &str) -> bool {
     let named = |prefix: &str| text.strip_prefix(prefix).is_some_and(|name| !name.is_empty());
@@ -488,4 +578,36 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_stand_in_for_secrets_and_missing_ones_are_all_named() {
+        let text = r#"
+            [headers]
+            x-tenant = "{env:TENANT}-eu"
+            [principals.ann]
+            scheme = "bearer"
+            headers = { x-shard = "{env:SHARD}" }
+            [principals.ann.login]
+            operation = "logIn"
+            body = { user = "ann", passwords = ["{env:WORD}", "{env:WORD", "{run}"] }
+            token = "/token"
+        "#;
+        let known = |name: &str| match name {
+            "TENANT" => Some("t".to_owned()),
+            "WORD" => Some("{env:TENANT}".to_owned()),
+            _ => None,
+        };
+        let mut profile = Profile::parse(text).expect("a profile");
+        let missing = profile.fill_environment(known).expect_err("one is missing");
+        assert_eq!(missing, ["  principals.ann.headers.x-shard: the environment has no variable `SHARD`"]);
+        assert_eq!(profile.headers["x-tenant"], "t-eu");
+        let body = &profile.principals["ann"].login.as_ref().expect("a login").body;
+        // What a variable holds is not read again.
+        assert_eq!(body["passwords"], serde_json::json!(["{env:TENANT}", "{env:WORD", "{run}"]));
+    }
 }

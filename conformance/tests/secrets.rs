@@ -232,3 +232,63 @@ async fn a_replay_puts_the_profile_s_secrets_back() {
     assert!(passwords.iter().filter(|password| *password == PASSWORD).count() >= 3, "{bodies:?}");
     assert!(passwords.iter().all(|password| [PASSWORD, SHORT].contains(&password.as_str())), "{bodies:?}");
 }
+
+/// A service whose things are named by what must stay secret.
+const LOCKERS: &str = r#"
+openapi: 3.1.0
+info: {title: Lockers, version: '1'}
+paths:
+  /tokens:
+    post:
+      operationId: makeToken
+      responses: {'201': {description: Made., content: {application/json: {schema: {$ref: '#/components/schemas/Token'}}}}}
+  /tokens/{token}:
+    parameters: [{name: token, in: path, required: true, schema: {type: string}}]
+    get:
+      operationId: readToken
+      responses:
+        '200': {description: It., content: {application/json: {schema: {$ref: '#/components/schemas/Token'}}}}
+        '404': {description: No.}
+    delete:
+      operationId: removeToken
+      responses: {'204': {description: Gone.}, '404': {description: No.}}
+components:
+  schemas:
+    Token: {type: object, required: [token], properties: {token: {type: string}}}
+"#;
+
+#[tokio::test]
+async fn a_journal_holds_no_secret_even_in_a_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal.ndjson");
+    let made: Seen = Arc::default();
+    let kept = Arc::clone(&made);
+    let service = axum::Router::new().fallback(async move |method: Method, uri: Uri| -> Response {
+        let mut kept = kept.lock().unwrap();
+        let named = uri.path().strip_prefix("/tokens/").map(str::to_owned);
+        let known = named.as_ref().and_then(|named| kept.iter().position(|one| one == named));
+        match (method, known) {
+            (Method::POST, None) if uri.path() == "/tokens" => {
+                let token = format!("locker-token-{:016}", kept.len() * 7919 + 1);
+                kept.push(token.clone());
+                (axum::http::StatusCode::CREATED, axum::Json(json!({ "token": token }))).into_response()
+            }
+            (Method::GET, Some(_)) => axum::Json(json!({ "token": named })).into_response(),
+            (Method::DELETE, Some(index)) => {
+                kept[index] = String::new();
+                axum::http::StatusCode::NO_CONTENT.into_response()
+            }
+            _ => axum::http::StatusCode::NOT_FOUND.into_response(),
+        }
+    });
+    Suite::new(Contract::from_text("lockers.yaml", LOCKERS).unwrap())
+        .options(RunOptions { journal: Some(journal.clone()), ..RunOptions::default() })
+        .run(InProcessTarget::new(service))
+        .await
+        .unwrap();
+    let made = made.lock().unwrap();
+    assert!(!made.is_empty() && made.iter().all(String::is_empty), "the run itself removes what it has made: {made:?}");
+    let journal = std::fs::read_to_string(&journal).unwrap();
+    assert!(journal.contains("makeToken") && journal.contains("withheld"), "{journal}");
+    assert!(!journal.contains("locker-token"), "{journal}");
+}

@@ -356,6 +356,9 @@ pub(crate) struct Inputs {
         help_heading = "Contract and deployment"
     )]
     pub(crate) overlays: Vec<PathBuf>,
+    /// Users to act as, in an authentication file of Web Fuzzing Commons
+    #[arg(long, value_name = "FILE", help_heading = "Contract and deployment")]
+    pub(crate) auth: Option<PathBuf>,
     /// A built-in contract, by name
     #[arg(long, value_name = "NAME", help_heading = "Contract and deployment")]
     pub(crate) contract: Option<String>,

@@ -26,8 +26,7 @@ const TOKENS: [&str; 10] =
     ["access_token", "accessToken", "access", "token", "jwt", "id_token", "idToken", "auth_token", "authToken", "key"];
 
 pub(super) fn run(args: &InitArgs) -> Result<ExitCode, CliError> {
-    let inputs =
-        Inputs { profile: None, spec: args.spec.clone(), contract: args.contract.clone(), overlays: Vec::new() };
+    let inputs = Inputs { spec: args.spec.clone(), contract: args.contract.clone(), ..Inputs::default() };
     let loaded = inputs::load(&inputs)?;
     let url = args.url.as_deref().map(|url| loaded.base_url(Some(url))).transpose()?;
     if args.out.exists() && !args.force {

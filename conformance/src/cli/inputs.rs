@@ -26,11 +26,12 @@ pub(crate) struct Loaded {
     pub(crate) overlays: Vec<PathBuf>,
     pub(crate) profile: Profile,
     pub(crate) profile_path: Option<PathBuf>,
+    pub(crate) auth: Option<PathBuf>,
 }
 
 /// Reads profile and contract. Flags win over the profile.
 pub(crate) fn load(inputs: &Inputs) -> Result<Loaded, CliError> {
-    let profile = match &inputs.profile {
+    let mut profile = match &inputs.profile {
         Some(path) => Profile::load(path)?,
         None => Profile::default(),
     };
@@ -61,12 +62,27 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Loaded, CliError> {
         (None, first) => format!("of `{}`", first.map(|path| path.display().to_string()).unwrap_or_default()),
     };
     let contract = contract.map_err(|problems| CliError::Contract { source_name, problems: Box::new(problems) })?;
+    let users = match (&inputs.auth, &profile.auth) {
+        (Some(path), _) => Some(path.clone()),
+        (None, Some(path)) => Some(beside(inputs.profile.as_deref(), path)),
+        (None, None) => None,
+    };
+    if let Some(path) = users {
+        profile.add_users(&path, &contract)?;
+    }
     profile.check(&contract)?;
     let source = source.unwrap_or_else(|| {
         let entry = contract.document.files.first().map(|file| file.path.clone());
         ContractSource::Path(entry.unwrap_or_default())
     });
-    Ok(Loaded { contract: Arc::new(contract), source, overlays, profile, profile_path: inputs.profile.clone() })
+    Ok(Loaded {
+        contract: Arc::new(contract),
+        source,
+        overlays,
+        profile,
+        profile_path: inputs.profile.clone(),
+        auth: inputs.auth.clone(),
+    })
 }
 
 /// A path that a profile names, which starts where the profile stands; a URL stays what it is.
@@ -193,6 +209,7 @@ impl Loaded {
             contract: self.source.clone(),
             overlays: self.overlays.clone(),
             profile: self.profile_path.clone(),
+            auth: self.auth.clone(),
             base_url: self.base_url(address.url.as_deref())?,
             timeout_ms: self.timeout_ms(address),
             selection: flags(selection),

@@ -66,6 +66,9 @@ fn inputs_of(recorded: &Report, flags: &Inputs) -> Inputs {
     if inputs.profile.is_none() {
         inputs.profile.clone_from(&invocation.profile);
     }
+    if inputs.auth.is_none() {
+        inputs.auth.clone_from(&invocation.auth);
+    }
     if inputs.spec.is_none() && inputs.contract.is_none() {
         match &invocation.contract {
             ContractSource::BuiltIn(name) => inputs.contract = Some(name.clone()),

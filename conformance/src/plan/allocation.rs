@@ -181,8 +181,7 @@ impl<'a> Allocator<'a> {
     }
 
     fn addresses(&self) -> &'a [IpAddr] {
-        // The last one is kept for exhausting the anonymous class.
-        self.planner.profile.addresses.split_last().map_or(&[], |(_, rest)| rest)
+        self.planner.profile.shared_addresses()
     }
 
     /// Members of the caller's group with the same scheme, itself included.

@@ -76,9 +76,8 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass, scheme: Option<
         return anonymous(planner, name, limit, window, wait, &operations);
     }
     // Whose address is used up, cannot be anybody's that has more to do.
-    let addresses = planner.profile.addresses.split_last();
     let address = match class.per {
-        Per::Ip => Some(*addresses?.0),
+        Per::Ip => Some(planner.profile.exhausted_address()?),
         _ => None,
     };
     let reserved: Vec<(&str, &Principal)> = planner
@@ -120,11 +119,8 @@ fn exhaust(planner: &Planner<'_>, name: &str, class: &RateClass, scheme: Option<
             isolated.push(other);
         }
         Per::Ip => {
-            isolated.extend(
-                addresses
-                    .and_then(|(_, others)| others.first())
-                    .map(|other| Call { from: Some(*other), ..probe.clone() }),
-            );
+            isolated
+                .extend(planner.profile.untouched_address().map(|other| Call { from: Some(other), ..probe.clone() }));
         }
         Per::User | Per::Credential | Per::Organization => {
             for (other, one) in others() {
@@ -193,18 +189,14 @@ fn anonymous(
         .find(|(_, operation)| operation.is_secured())
         .or_else(|| operations.first().copied())?;
     // Without addresses of our own the exhausted counter would be the one that every login needs.
-    let reserved = planner.profile.addresses.split_last();
-    if reserved.is_none() && !planner.options.virtual_clock {
+    let address = planner.profile.exhausted_address();
+    if address.is_none() && !planner.options.virtual_clock {
         return None;
     }
-    let address = reserved.map(|(last, _)| *last);
     let mut probe = planner.harmless_call(index, &Caller::Anonymous)?;
     probe.from = address;
-    let isolated = reserved
-        .and_then(|(_, others)| others.first())
-        .map(|other| Call { from: Some(*other), ..probe.clone() })
-        .into_iter()
-        .collect();
+    let other = planner.profile.untouched_address();
+    let isolated = other.map(|other| Call { from: Some(other), ..probe.clone() }).into_iter().collect();
     let also_limited = operations
         .iter()
         .filter(|(other, _)| *other != index)

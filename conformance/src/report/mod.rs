@@ -151,6 +151,9 @@ pub struct Invocation {
     pub overlays: Vec<PathBuf>,
     /// The profile file, as it was named.
     pub profile: Option<PathBuf>,
+    /// The file of `--auth`, as it was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<PathBuf>,
     /// The base URL.
     pub base_url: String,
     /// Milliseconds for one exchange.

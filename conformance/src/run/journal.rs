@@ -31,6 +31,9 @@ pub struct Resource {
     pub removed_by: Option<String>,
     /// The path below the base URL that removes it; empty if nothing does.
     pub path: String,
+    /// Whether a journal file has the path with a secret's name in it, so that only the run itself can remove it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
 }
 
 /// A line of a journal file.
@@ -128,11 +131,13 @@ impl Journal {
         lock(&self.kept).made
     }
 
-    fn add(&self, mut resource: Resource) {
+    fn add(&self, mut resource: Resource, redact: impl Fn(&str) -> String) {
         let mut kept = lock(&self.kept);
         kept.made += 1;
         resource.number = kept.made;
-        kept.write(&Line::Made(resource.clone()));
+        let shown = redact(&resource.path);
+        let withheld = shown != resource.path;
+        kept.write(&Line::Made(Resource { path: shown, withheld, ..resource.clone() }));
         if !resource.path.is_empty() {
             kept.by_path.insert(resource.path.clone(), resource.number);
         }
@@ -244,13 +249,18 @@ impl Run {
                 let path = self.encode(&self.removing(delete, arguments, &principal)).ok()?.path;
                 Some((delete, path))
             });
-            self.journal.add(Resource {
+            if let Some(response) = exchange.response() {
+                self.learn_returned(response, exchange.json());
+            }
+            let resource = Resource {
                 number: 0,
                 made_by: documented.id.clone(),
                 principal: principal.clone(),
                 removed_by: removal.as_ref().map(|(delete, _)| self.subject.operation(*delete).id.clone()),
                 path: removal.map(|(_, path)| path).unwrap_or_default(),
-            });
+                withheld: false,
+            };
+            self.journal.add(resource, |path| self.redact(path));
         }
     }
 
@@ -296,6 +306,9 @@ impl Run {
         let Some(id) = &resource.removed_by else {
             return Err("the document has no operation that removes it".to_owned());
         };
+        if resource.withheld {
+            return Err("its path holds a secret, which the journal does not".to_owned());
+        }
         let operation = self.subject.contract.operations.iter().position(|one| one.id == *id);
         let operation = operation.ok_or_else(|| format!("the contract has no operation `{id}`"))?;
         let documented = self.subject.operation(operation);

@@ -279,11 +279,16 @@ fn of_profile(profile: &Profile) -> Vec<(String, String)> {
         for (scheme, credential) in &principal.credentials {
             add(credential, format!("${name}_{}", super::sessions::shout(scheme)));
         }
-        if let Some(login) = &principal.login {
-            for (key, value) in super::sessions::strings(&login.body) {
-                if is_secret_name(&key) || super::sessions::is_secret_key(&key) {
-                    add(value, format!("${name}_{}", super::sessions::shout(&key)));
-                }
+        let bodies = [
+            principal.login.as_ref().map(|login| &login.body),
+            principal.register.as_ref().map(|register| &register.body),
+            principal.mint.as_ref().map(|mint| &mint.body),
+        ];
+        for (key, value) in bodies.into_iter().flatten().flat_map(super::sessions::strings) {
+            // What is different in every run is learnt in the run.
+            let lasts = !value.contains("{run}");
+            if lasts && (is_secret_name(&key) || super::sessions::is_secret_key(&key)) {
+                add(value, format!("${name}_{}", super::sessions::shout(&key)));
             }
         }
     }
