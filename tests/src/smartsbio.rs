@@ -301,7 +301,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "denied-told-as-scope",
-        check: "scope.enforced",
+        check: "scope.answer",
         how: How::Response(|_, outgoing, _| {
             outgoing.change_error("workspace_access_denied", |body| {
                 body["error"] = json!("insufficient_scope");

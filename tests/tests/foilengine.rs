@@ -63,7 +63,6 @@ async fn what_is_documented_is_provoked_or_says_why_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: cargo nextest run --run-ignored all"]
 async fn every_fault_is_found_by_the_check_that_names_it() {
     let mut matrix = String::new();
     let mut missed = Vec::new();

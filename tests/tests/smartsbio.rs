@@ -65,7 +65,6 @@ async fn every_status_and_code_below_500_is_provoked_and_what_is_not_exercised_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: cargo nextest run --run-ignored all"]
 async fn every_fault_is_found_by_the_check_that_names_it() {
     let mut matrix = String::new();
     let mut missed = Vec::new();

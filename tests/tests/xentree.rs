@@ -4,15 +4,31 @@
 use std::collections::BTreeSet;
 
 use trueline_conformance::clause::State;
+use trueline_conformance::report::Report;
 use trueline_tests::xentree::{suite, xentree};
+
+async fn quiet(seed: u64) -> Report {
+    let service = xentree(None).await.unwrap();
+    let report = suite(service.profile).unwrap().seed(seed).run(service.target).await.unwrap();
+    assert!(report.findings.is_empty(), "seed {seed}: {:#?}", report.findings);
+    assert!(report.flaky.is_empty(), "seed {seed}: {:#?}", report.flaky);
+    assert!(report.complete && report.interrupted.is_none());
+    report
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo nextest run --run-ignored all"]
+async fn the_clean_service_has_no_findings_over_twenty_seeds() {
+    for seed in 0..20 {
+        let started = std::time::Instant::now();
+        quiet(seed).await;
+        println!("seed {seed}: {:?}", started.elapsed());
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clean_service_has_no_findings() {
-    let service = xentree(None).await.unwrap();
-    let report = suite(service.profile).unwrap().seed(0).run(service.target).await.unwrap();
-    assert!(report.findings.is_empty(), "{:#?}", report.findings);
-    assert!(report.flaky.is_empty(), "{:#?}", report.flaky);
-    assert!(report.complete && report.interrupted.is_none());
+    let report = quiet(0).await;
     for operation in &report.operations {
         let success = operation.statuses.keys().any(|status| (200..400).contains(status));
         assert!(success, "no success of {}: {:?}", operation.id, operation.statuses);

@@ -8,7 +8,6 @@ use futures::StreamExt;
 use trueline_tests::xentree::{faults, suite_for, xentree};
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: cargo nextest run --run-ignored all"]
 async fn every_fault_is_found_by_the_check_that_names_it() {
     let mut matrix = String::new();
     let mut missed = Vec::new();

@@ -46,6 +46,11 @@ pub fn run(command: &mut Command) -> Result<(), String> {
 }
 
 impl Deployment {
+    /// The id of the server's process.
+    pub fn process(&self) -> u32 {
+        self.server.id()
+    }
+
     /// Starts `<bin>/trueline-server` with the demonstration and these further arguments, and waits until it listens.
     pub fn start(bin: &Path, contract: &str, further: &[&str]) -> Result<Self, String> {
         let folder = tempfile::Builder::new()

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use xtask::bench::{Benchmark, HarnessOptions, LoadOptions};
 use xtask::{bench, corpus, generate, lint, verify};
 
 /// The workspace's own commands.
@@ -47,9 +48,28 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         dump: Option<PathBuf>,
     },
-    /// Measure what BENCHMARKS.md states, and write it again. Needs `wrk`.
+    /// Measure what BENCHMARKS.md states, and write it again.
     Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+    /// Start a contract's reference server with a temporary database and run the harness against it.
+    Verify {
         /// The contract.
+        #[arg(value_name = "NAME")]
+        contract: String,
+        /// Further arguments for `trueline check`.
+        #[arg(last = true)]
+        check: Vec<String>,
+    },
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// The harness against the load generator wrk, and its memory up to a million cases.
+    Harness {
+        /// The contract whose reference server is loaded.
         #[arg(value_name = "NAME")]
         contract: String,
         /// A reading operation without path parameters.
@@ -68,14 +88,25 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         most_cases: u64,
     },
-    /// Start a contract's reference server with a temporary database and run the harness against it.
-    Verify {
-        /// The contract.
+    /// The generated route against one by hand.
+    Route,
+    /// A reference server under many clients; acknowledged writes are read back.
+    Load {
+        /// The contract whose reference server is loaded.
         #[arg(value_name = "NAME")]
         contract: String,
-        /// Further arguments for `trueline check`.
-        #[arg(last = true)]
-        check: Vec<String>,
+        /// What is written, and how it is read back, by operation id.
+        #[arg(long = "write", value_name = "CREATE=READ", required = true)]
+        writes: Vec<String>,
+        /// What is read, by operation id.
+        #[arg(long = "read", value_name = "ID", required = true)]
+        reads: Vec<String>,
+        /// Clients at once.
+        #[arg(long, default_value_t = 200)]
+        clients: usize,
+        /// Seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
 }
 
@@ -86,10 +117,7 @@ fn main() -> ExitCode {
         Command::Generate { check, only } => {
             generate::run(&root, &generate::Options { check, only }).map_err(|error| error.to_string())
         }
-        Command::Bench { contract, operation, connections, rounds, seconds, most_cases } => {
-            let options = bench::Options { contract, operation, connections, rounds, seconds, most_cases };
-            bench::run(&root, &options)
-        }
+        Command::Bench { what } => bench::run(&root, &what.benchmark()),
         Command::Corpus { folder, cases, seconds, dump } => {
             corpus::run(&root, &corpus::Options { folder, cases, seconds, dump })
         }
@@ -102,6 +130,20 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+impl Bench {
+    fn benchmark(self) -> Benchmark {
+        match self {
+            Bench::Harness { contract, operation, connections, rounds, seconds, most_cases } => {
+                Benchmark::Harness(HarnessOptions { contract, operation, connections, rounds, seconds, most_cases })
+            }
+            Bench::Route => Benchmark::Route,
+            Bench::Load { contract, writes, reads, clients, seconds } => {
+                Benchmark::Load(LoadOptions { contract, writes, reads, clients, seconds })
+            }
         }
     }
 }

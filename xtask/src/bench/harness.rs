@@ -1,5 +1,4 @@
-//! `cargo xtask bench <contract>`: the figures of BENCHMARKS.md, measured again. Everything is compared side by side in one
-//! run, because machines are noisy: the ratios count, the absolute figures only show the order of magnitude.
+//! The harness against a plain load generator on one operation, and its memory however long a run is.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -13,6 +12,7 @@ use trueline_spec::Contract;
 use trueline_spec::contract::Operation;
 use trueline_spec::vocabulary::Effect;
 
+use super::{memory, unlimited};
 use crate::deployment::{Deployment, build};
 
 /// What to measure.
@@ -32,11 +32,8 @@ pub struct Options {
     pub most_cases: u64,
 }
 
-/// No request of a benchmark is ever limited.
-const NO_LIMIT: u64 = 1_000_000_000;
-
-/// Measures, and writes BENCHMARKS.md.
-pub fn run(root: &Path, options: &Options) -> Result<bool, String> {
+/// Measures; the section's text.
+pub(super) fn measure(root: &Path, options: &Options) -> Result<String, String> {
     let version = Command::new("wrk").arg("-v").output();
     let wrk =
         version.map_err(|_| "the load generator `wrk` is not installed (Debian: apt-get install wrk)".to_owned())?;
@@ -47,17 +44,9 @@ pub fn run(root: &Path, options: &Options) -> Result<bool, String> {
         .filter(|operation| operation.effect == Effect::Read && operation.path_parameters().next().is_none())
         .ok_or_else(|| format!("`{}` is no reading operation without path parameters", options.operation))?;
     let bin = build(root, true)?;
-    let mut text = String::from(
-        "# Benchmarks\n\nWritten by `cargo xtask bench`. Ratios were measured side by side in one run; compare absolute \
-         figures with nothing.\n\n",
-    );
-    let _ = writeln!(text, "Machine: {}. {wrk}. {}.\n", machine(), rustc());
+    let mut text = format!("{wrk}.\n\n");
     harness(&contract, operation, options, &bin, &mut text)?;
-    route(root, &mut text)?;
-    let path = root.join("BENCHMARKS.md");
-    std::fs::write(&path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    print!("{text}");
-    Ok(true)
+    Ok(text)
 }
 
 fn harness(
@@ -67,19 +56,7 @@ fn harness(
     bin: &Path,
     text: &mut String,
 ) -> Result<(), String> {
-    let classes: Vec<&str> = contract
-        .vocabulary
-        .iter()
-        .filter_map(|vocabulary| vocabulary.rate_limits.as_ref())
-        .flat_map(|limits| limits.classes.keys().map(String::as_str))
-        .collect();
-    let limits: Vec<String> = classes.iter().map(|class| format!("{class}={NO_LIMIT}")).collect();
-    let mut further = vec!["--log", "error"];
-    limits.iter().for_each(|limit| further.extend(["--limit", limit]));
-    let deployment = Deployment::start(bin, &options.contract, &further)?;
-    let profile = std::fs::read_to_string(&deployment.profile).map_err(|error| error.to_string())?;
-    let own: Vec<String> = classes.iter().map(|class| format!("{class} = {NO_LIMIT}\n")).collect();
-    std::fs::write(&deployment.profile, format!("{profile}\n[limits]\n{}", own.concat())).map_err(|e| e.to_string())?;
+    let (deployment, profile) = unlimited(bin, contract)?;
     let token = token(contract, &profile, &deployment.base_url)?;
 
     let connections = options.connections.to_string();
@@ -94,19 +71,19 @@ fn harness(
     let ratios: Vec<f64> = rounds.iter().map(|(harness, plain)| harness / plain).collect();
     let _ = writeln!(
         text,
-        "## The harness against a plain load generator\n\n`trueline check --phases random --operation {}` with every passive \
+        "`trueline check --phases random --operation {}` with every passive \
          check on, divided by `wrk` on the same operation with a good credential; {connections} connections each, {} \
          rounds in turn, release builds, SQLite.\n\n| | requests/s (median) |\n|---|---|\n| trueline | {:.0} |\n| wrk | {:.0} \
          |\n| ratio, round by round: median (least, greatest) | **{:.2}** ({:.2}, {:.2}) |\n",
         operation.id,
         options.rounds,
-        median(rounds.iter().map(|round| round.0)),
-        median(rounds.iter().map(|round| round.1)),
-        median(ratios.iter().copied()),
+        super::median(rounds.iter().map(|round| round.0)),
+        super::median(rounds.iter().map(|round| round.1)),
+        super::median(ratios.iter().copied()),
         ratios.iter().copied().fold(f64::INFINITY, f64::min),
         ratios.iter().copied().fold(0.0, f64::max),
     );
-    let _ = writeln!(text, "## Memory of a run\n\n| cases | requests/s | peak resident memory |\n|---|---|---|");
+    let _ = writeln!(text, "### Memory of a run\n\n| cases | requests/s | peak resident memory |\n|---|---|---|");
     let mut cases = 10_000;
     while cases <= options.most_cases {
         let (requests, peak) = check(bin, &deployment, operation, &connections, cases)?;
@@ -139,7 +116,7 @@ fn check(
         .map_err(|error| format!("cannot run trueline: {error}"))?;
     let mut peak = 0;
     let status = loop {
-        peak = peak.max(peak_memory(child.id()).unwrap_or(0));
+        peak = peak.max(memory(child.id(), "VmHWM").unwrap_or(0));
         match child.try_wait().map_err(|error| error.to_string())? {
             Some(status) => break status,
             None => std::thread::sleep(Duration::from_millis(20)),
@@ -152,31 +129,6 @@ fn check(
     let report: Value = serde_json::from_slice(&report).map_err(|error| error.to_string())?;
     let total = |name: &str| report["totals"][name].as_f64().unwrap_or(0.0);
     Ok((total("requests") / (total("elapsed_ms") / 1000.0).max(0.001), peak))
-}
-
-fn route(root: &Path, text: &mut String) -> Result<(), String> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args([
-        "run",
-        "--release",
-        "--quiet",
-        "--package",
-        "trueline-goldens",
-        "--example",
-        "route",
-    ]);
-    let output = cargo.stderr(Stdio::inherit()).output().map_err(|error| format!("cannot run {cargo:?}: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("{cargo:?} failed: {}", output.status));
-    }
-    let _ = writeln!(
-        text,
-        "## The generated route against one by hand\n\nThe same steps on plain axum: parse, validate, authenticate, limit, answer. \
-         In process and in turn, so that nothing but the route is measured (`cargo run --release -p trueline-goldens \
-         --example route`).\n\n```\n{}```",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    Ok(())
 }
 
 /// Requests a second that wrk reaches; fails if any answer was an error.
@@ -219,30 +171,4 @@ fn token(contract: &Contract, profile: &str, base_url: &str) -> Result<String, S
     let body: Value = serde_json::from_str(body).map_err(|error| format!("{error}: {answer}"))?;
     let token = body.pointer(text("token")).and_then(Value::as_str);
     token.map(str::to_owned).ok_or_else(|| "the login gave no token".to_owned())
-}
-
-/// `VmHWM` in KiB, while the process lives.
-fn peak_memory(process: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_matches([' ', '\t', ':']));
-    format!("{cores} cores, {}", model.unwrap_or("unknown processor"))
-}
-
-fn rustc() -> String {
-    let output = Command::new("rustc").arg("--version").output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-}
-
-fn median(figures: impl Iterator<Item = f64>) -> f64 {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
 }
