@@ -297,13 +297,13 @@ impl Profile {
         let text = String::from_utf8(bytes)
             .map_err(|error| parse(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
         let mut profile = Profile::parse(&text).map_err(parse)?;
-        profile.fill_environment(|name| std::env::var(name).ok()).map_err(ProfileError::Misfit)?;
+        profile.fill(|name| std::env::var(name).ok())?;
         Ok(profile)
     }
 
     /// `{env:NAME}` in the texts of logins, registrations, minting and headers becomes the variable's value, so that a
     /// profile can stand in a repository. All variables that are not set at once.
-    fn fill_environment(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), Vec<String>> {
+    pub fn fill(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), ProfileError> {
         let mut missing = Vec::new();
         let mut fill = |place: String, text: &mut String| {
             let mut filled = String::new();
@@ -343,7 +343,7 @@ impl Profile {
                 texts(body, &mut |text| fill(format!("principals.{name}.{what}.body"), text));
             }
         }
-        if missing.is_empty() { Ok(()) } else { Err(missing) }
+        if missing.is_empty() { Ok(()) } else { Err(ProfileError::Misfit(missing)) }
     }
 
     /// Reads the text of a profile file; the error says where and why.
@@ -603,8 +603,11 @@ mod tests {
             _ => None,
         };
         let mut profile = Profile::parse(text).expect("a profile");
-        let missing = profile.fill_environment(known).expect_err("one is missing");
-        assert_eq!(missing, ["  principals.ann.headers.x-shard: the environment has no variable `SHARD`"]);
+        let missing = profile.fill(known).expect_err("one is missing").to_string();
+        assert!(
+            missing.ends_with("\n  principals.ann.headers.x-shard: the environment has no variable `SHARD`"),
+            "{missing}"
+        );
         assert_eq!(profile.headers["x-tenant"], "t-eu");
         let body = &profile.principals["ann"].login.as_ref().expect("a login").body;
         // What a variable holds is not read again.

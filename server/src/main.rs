@@ -119,7 +119,7 @@ struct Serve {
     /// Create the demonstration data first.
     #[arg(long)]
     demo_data: bool,
-    /// Write the demonstration's users and keys to this file (.toml or .json).
+    /// Write the demonstration's users and keys to this file (.toml, .json or .env).
     #[arg(long, value_name = "FILE", requires = "demo_data")]
     demo_file: Option<PathBuf>,
     /// Write a profile for `trueline check` against this server, with the demonstration's credentials, to this file.
@@ -131,7 +131,7 @@ struct Serve {
 struct DemoData {
     #[command(flatten)]
     common: Common,
-    /// Write to this file (.toml or .json) and not to standard output.
+    /// Write to this file (.toml, .json or .env) and not to standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Form of what is printed on standard output.
@@ -148,6 +148,8 @@ fn contracts() -> PossibleValuesParser {
 enum DemoFormat {
     Toml,
     Json,
+    /// Lines for a shell: NAME='value'
+    Env,
 }
 
 fn main() -> ExitCode {
@@ -355,10 +357,12 @@ fn parse_limit(text: &str) -> Result<(String, u64), String> {
 }
 
 fn format_of(path: &Path) -> DemoFormat {
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
-        DemoFormat::Json
-    } else {
-        DemoFormat::Toml
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json" | "JSON") => DemoFormat::Json,
+        Some("env") => DemoFormat::Env,
+        // `.env` has no extension: all of it is the name.
+        _ if path.file_name().is_some_and(|name| name == ".env") => DemoFormat::Env,
+        _ => DemoFormat::Toml,
     }
 }
 
@@ -366,6 +370,7 @@ fn render(demo: &Demonstration, format: DemoFormat) -> &str {
     match format {
         DemoFormat::Toml => &demo.toml,
         DemoFormat::Json => &demo.json,
+        DemoFormat::Env => &demo.env,
     }
 }
 

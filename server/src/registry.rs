@@ -108,6 +108,8 @@ pub struct Demonstration {
     pub toml: String,
     /// For programs.
     pub json: String,
+    /// For shells: `USERS_ANA_PASSWORD='…'`, a line each.
+    pub env: String,
     /// For the harness, by the base URL of the service.
     pub profile: Box<dyn Fn(&str) -> String + Send>,
 }
@@ -123,11 +125,32 @@ impl Demonstration {
     where
         D: Serialize + Send + 'static,
     {
+        let mut env = String::new();
+        variables("", &serde_json::to_value(&demo)?, &mut env);
         Ok(Self {
+            env,
             toml: toml::to_string(&demo)?,
             json: serde_json::to_string_pretty(&demo)? + "\n",
             profile: Box::new(move |base_url| profile(&demo, base_url)),
         })
+    }
+}
+
+/// A variable for every text in a value, named by the keys that lead to it.
+fn variables(name: &str, value: &serde_json::Value, lines: &mut String) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (key, member) in members {
+                let key: String =
+                    key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+                variables(&if name.is_empty() { key } else { format!("{name}_{key}") }, member, lines);
+            }
+        }
+        serde_json::Value::String(text) => {
+            // POSIX shells: nothing is special between single quotes but the quote itself.
+            lines.push_str(&format!("{name}='{}'\n", text.replace('\'', "'\\''")));
+        }
+        _ => {}
     }
 }
 

@@ -76,6 +76,9 @@ fn demonstration_data_is_the_same_every_time() {
     assert_eq!(first["users"]["victor"]["role"], "viewer");
     assert_eq!(first["users"]["alice"]["password"].as_str(), second["users"]["alice"]["password"].as_str());
     assert_eq!(first["agent_keys"]["good"].as_str().unwrap().len(), 43);
+    let variables = demo("env");
+    let password = first["users"]["alice"]["password"].as_str().unwrap();
+    assert!(variables.contains(&format!("USERS_ALICE_PASSWORD='{password}'\n")), "a line for each text");
     let file = folder.path().join("demo.json");
     let arguments = ["demo-data", "--contract", "ragchats", "--data-dir", text(folder.path()), "--out", text(&file)];
     assert!(output(server(&arguments)).0);

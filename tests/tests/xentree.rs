@@ -3,8 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use trueline_conformance::case::Phase;
 use trueline_conformance::clause::State;
+use trueline_conformance::plan::PlanOptions;
+use trueline_conformance::profile::Profile;
 use trueline_conformance::report::Report;
+use trueline_spec::Contract;
 use trueline_tests::xentree::{suite, xentree};
 
 async fn quiet(seed: u64) -> Report {
@@ -54,4 +58,36 @@ async fn the_clean_service_has_no_findings() {
         .map(|entry| entry.clause.as_str())
         .collect();
     assert!(silent.is_empty(), "not exercised, and nobody says why: {silent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_profile_of_the_repository_fits_the_demonstration() {
+    let service = xentree(None).await.unwrap();
+    let mut profile = Profile::parse(include_str!("../../profiles/xentree.toml")).unwrap();
+    let written = |name: &str| service.profile.principals.get(name)?.login.as_ref()?.body["password"].as_str();
+    profile
+        .fill(|variable| {
+            let name = variable.strip_prefix("USERS_")?.strip_suffix("_PASSWORD")?.to_lowercase();
+            written(&name).map(str::to_owned)
+        })
+        .unwrap();
+    for (name, principal) in &profile.principals {
+        let made = &service.profile.principals[name];
+        assert_eq!(
+            (&principal.tenant, &principal.values, &principal.denied),
+            (&made.tenant, &made.values, &made.denied)
+        );
+        assert_eq!(principal.mint.as_ref().map(|mint| &mint.body), made.mint.as_ref().map(|mint| &mint.body));
+    }
+    let options = PlanOptions { phases: vec![Phase::Examples, Phase::Access], ..PlanOptions::default() };
+    let report = suite(profile).unwrap().plan(options).run(service.target).await.unwrap();
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    assert!(report.flaky.is_empty(), "{:#?}", report.flaky);
+    let contract = Contract::builtin("xentree").unwrap();
+    let scoped = contract.operations.iter().filter(|operation| !operation.required_scopes.is_empty());
+    for operation in scoped {
+        let tally = report.operations.iter().find(|one| one.id == operation.id);
+        let tally = tally.and_then(|one| one.checks.get("scope.enforced"));
+        assert!(tally.is_some_and(|tally| tally.held > 0), "scope.enforced says nothing of {}", operation.id);
+    }
 }
