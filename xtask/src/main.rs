@@ -56,8 +56,11 @@ enum Command {
     /// Start a contract's reference server with a temporary database and run the harness against it.
     Verify {
         /// The contract.
-        #[arg(value_name = "NAME")]
-        contract: String,
+        #[arg(value_name = "NAME", required_unless_present = "all")]
+        contract: Option<String>,
+        /// Every contract, one after the other.
+        #[arg(long, conflicts_with = "contract")]
+        all: bool,
         /// Further arguments for `trueline check`.
         #[arg(last = true)]
         check: Vec<String>,
@@ -122,7 +125,7 @@ fn main() -> ExitCode {
             corpus::run(&root, &corpus::Options { folder, cases, seconds, dump })
         }
         Command::Lint { only } => lint::run(&root, only.as_deref()),
-        Command::Verify { contract, check } => verify::run(&root, &contract, &check),
+        Command::Verify { contract, all: _, check } => verify::run(&root, contract.as_deref(), &check),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
