@@ -94,6 +94,8 @@ pub struct Sequence<'a> {
     pub case: &'a Case,
     /// In the order in which they were sent.
     pub steps: &'a [Step],
+    /// Of an exhausted class: how many requests may have been counted in its window before the first step.
+    pub earlier: u64,
 }
 
 /// One exchange of a sequence.

@@ -173,6 +173,7 @@ impl Run {
         let mut call = planner
             .plain_call(operation, &Caller::Principal(maker.to_owned()))
             .ok_or_else(|| format!("no valid request can be made for {}", documented.id))?;
+        call.from = self.next_address();
         set_instances(&mut call, instance);
         let mut nested = CaseContext { own: context.own.clone(), ..CaseContext::default() };
         let mut bound = self.bind(&call, &mut nested).await?;

@@ -18,6 +18,9 @@ use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::subject::lock;
 
+/// So long a clean-up waits for a service that has had enough of it, before it gives up: a usual window, and once more.
+const CLEAN_UP: Duration = Duration::from_secs(130);
+
 /// A resource that a run has made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
@@ -269,7 +272,7 @@ impl Run {
         Call {
             operation,
             caller,
-            from: self.profile.addresses.first().copied(),
+            from: self.next_address(),
             arguments,
             body: None,
             twist: None,
@@ -282,13 +285,14 @@ impl Run {
         let mut outcome = CleanUp::default();
         let live = self.journal.live();
         let mut rest = live.as_slice();
+        let until = std::time::Instant::now() + CLEAN_UP;
         while let Some(first) = rest.first() {
             // What one operation has made does not hang on each other, so it may go at once.
             let alike =
                 rest.iter().take_while(|one| one.made_by == first.made_by).count().min(self.options.workers.max(1));
             let (batch, later) = rest.split_at(alike);
             rest = later;
-            let removed = futures::future::join_all(batch.iter().map(|one| self.remove(one))).await;
+            let removed = futures::future::join_all(batch.iter().map(|one| self.remove(one, until))).await;
             for (resource, result) in batch.iter().zip(removed) {
                 match result {
                     Ok(()) => {
@@ -302,7 +306,7 @@ impl Run {
         outcome
     }
 
-    async fn remove(&self, resource: &Resource) -> Result<(), String> {
+    async fn remove(&self, resource: &Resource, until: std::time::Instant) -> Result<(), String> {
         let Some(id) = &resource.removed_by else {
             return Err("the document has no operation that removes it".to_owned());
         };
@@ -339,8 +343,8 @@ impl Run {
                 }
                 429 | 503 if attempt < 3 => {
                     let wait = self.asked_to_wait(response).unwrap_or(Duration::from_secs(1 << attempt));
-                    let longest = if self.target.has_virtual_clock() { Duration::MAX } else { Duration::from_secs(30) };
-                    if wait > longest {
+                    let left = until.saturating_duration_since(std::time::Instant::now());
+                    if !self.target.has_virtual_clock() && wait > left {
                         return Err(format!("{id} answered {}", response.status));
                     }
                     self.pass(wait + Duration::from_secs(1), "removing what the run has made").await;

@@ -127,6 +127,10 @@ pub(crate) struct Run {
     pub(crate) nonce: String,
     /// Unique texts given out.
     uniques: AtomicU64,
+    /// When the callers and addresses that are kept for exhausting limits were used, in milliseconds since 1970.
+    uses: Mutex<std::collections::HashMap<String, Vec<i64>>>,
+    /// Turns of the addresses for requests that no case plans.
+    turns: std::sync::atomic::AtomicUsize,
     requests: AtomicU64,
     /// Exchanges in a row that reached nobody.
     lost: AtomicU64,
@@ -303,7 +307,11 @@ impl Feed<'_> {
                     self.waiting = Some(case);
                     Some(Due::Barrier(Barrier::Wait { window, class }))
                 } else {
-                    let reason = format!("rate class `{class}` is spent for every principal of the profile");
+                    let patience = window.as_secs();
+                    let reason = format!(
+                        "rate class `{class}` is spent for every principal of the profile; --patience {patience} waits for \
+                         its window to end"
+                    );
                     Some(Due::Skip { id: case.id.clone(), operation: case.operation(), reason })
                 }
             }
@@ -334,6 +342,8 @@ impl Run {
             in_limits: std::sync::atomic::AtomicBool::new(false),
             nonce: nonce(),
             uniques: AtomicU64::new(0),
+            uses: Mutex::default(),
+            turns: std::sync::atomic::AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             started: Instant::now(),
@@ -665,6 +675,15 @@ fn nonce() -> String {
         rest /= 36;
     }
     digits.iter().rev().collect()
+}
+
+impl Run {
+    /// Where to send from what no case plans: in turn, so that no address is counted for all of it.
+    pub(crate) fn next_address(&self) -> Option<std::net::IpAddr> {
+        let shared = self.profile.shared_addresses();
+        let turn = self.turns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        shared.get(turn.checked_rem(shared.len())?).copied()
+    }
 }
 
 impl Verdicts {

@@ -134,6 +134,7 @@ impl Run {
         let mut attempt = 0;
         loop {
             let request = self.prepare(call, context).await?;
+            self.note_use(call);
             let exchange = self.exchange(request).await;
             match self.backs_off(call, &exchange, attempt) {
                 Some(wait) => self.pass_quietly(wait).await,

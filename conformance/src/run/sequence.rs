@@ -11,6 +11,7 @@ use super::perform::Attempt;
 use crate::case::{Call, Caller, Case, Exhaust, QuotaScript, Script};
 use crate::check::{Purpose, Sequence, Step, Verdicts};
 use crate::exchange::Exchange;
+use crate::subject::lock;
 
 /// A class that allows more than this in a window is not used up: it would be an attack, not a test.
 const MOST: u64 = 20_000;
@@ -25,6 +26,10 @@ impl Run {
             Script::Wire(wire) => self.wreck(wire).await?,
             Script::Single(_) => return Err("not a sequence".to_owned()),
         };
+        let earlier = match &case.script {
+            Script::Exhaust(exhaust) => self.earlier_uses(exhaust, &steps),
+            _ => 0,
+        };
         let mut verdicts = Verdicts::default();
         // What a wreck is answered is no promise of the contract's.
         let wreck = matches!(case.script, Script::Wire(_));
@@ -37,11 +42,54 @@ impl Run {
             subject: &self.subject,
             case,
             steps: &steps,
+            earlier,
         };
         for check in crate::check::all() {
             verdicts.asking(*check, Some(case.operation()), |verdicts| check.judge_sequence(&sequence, verdicts));
         }
         Ok(Attempt { steps, verdicts })
+    }
+
+    /// Notes a request of those that limits are exhausted with.
+    pub(super) fn note_use(&self, call: &Call) {
+        let caller = match &call.caller {
+            Caller::Principal(name) => {
+                self.profile.principals.get(name).and_then(|one| one.reserved_for).map(|_| name.clone())
+            }
+            _ => None,
+        };
+        let kept = [self.profile.exhausted_address(), self.profile.untouched_address()];
+        let address = call.from.filter(|from| kept.contains(&Some(*from))).map(|from| from.to_string());
+        let now = self.target.now_ms();
+        let mut uses = lock(&self.uses);
+        for name in [caller, address].into_iter().flatten() {
+            let times = uses.entry(name).or_default();
+            times.push(now);
+            // No window allows more that is worth exhausting.
+            if times.len() > 2 * MOST as usize {
+                times.drain(..MOST as usize);
+            }
+        }
+    }
+
+    /// How often what a class counts by was used in the window before the first of these steps.
+    fn earlier_uses(&self, exhaust: &Exhaust, steps: &[Step]) -> u64 {
+        let Some(first) = steps.first() else { return 0 };
+        let names = [
+            match &exhaust.probe.caller {
+                Caller::Principal(name) => Some(name.clone()),
+                _ => None,
+            },
+            exhaust.probe.from.map(|from| from.to_string()),
+        ];
+        let since = first.sent_ms - i64::try_from(exhaust.window_ms).unwrap_or(i64::MAX);
+        let uses = lock(&self.uses);
+        let counts = names
+            .into_iter()
+            .flatten()
+            .filter_map(|name| uses.get(&name))
+            .map(|times| times.iter().filter(|at| (since..first.sent_ms).contains(at)).count() as u64);
+        counts.max().unwrap_or(0)
     }
 
     async fn exhaust(&self, exhaust: &Exhaust) -> Result<Vec<Step>, String> {

@@ -43,8 +43,11 @@ impl Check for Enforced {
         if refused_early {
             let last = counted.iter().rev().find(|step| step.exchange.status() != Some(429));
             let left = last.and_then(|step| number(step.exchange.response()?, limits.headers.remaining.as_ref()));
-            let early =
-                if exhaust.untouched { (passed as u64) < exhaust.limit } else { left.is_some_and(|left| left > 0) };
+            let early = if exhaust.untouched {
+                (passed as u64) + sequence.earlier < exhaust.limit
+            } else {
+                left.is_some_and(|left| left > 0)
+            };
             if early {
                 let title = format!("class `{class}` refuses before its limit");
                 let expected = format!("{} requests in a window", exhaust.limit);
