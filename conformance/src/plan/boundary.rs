@@ -6,6 +6,7 @@ use trueline_spec::contract::ParameterPlace;
 
 use super::{Planner, preferred_media};
 use crate::case::{Argument, ArgumentValue, Binding, Call, CallBody, Case, Expect, FaultNote, Part, Phase};
+use crate::collection::properties;
 use crate::data::{Boundary, Verdict, wire};
 
 pub(super) fn plan(planner: &Planner<'_>, cases: &mut Vec<Case>) {
@@ -165,7 +166,7 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         // What a session gave is anything, and what a uuid looks like is known.
         if place.as_str().is_some_and(is_uuid) {
             *place = Value::from(super::UNKNOWN_UUID);
-        } else if of_resource && place.is_string() && is_id_in(plain, &pointer) {
+        } else if of_resource && place.is_string() && is_given_out(planner, &binding, &pointer) {
             *place = Value::from(NO_SUCH_THING);
             also = OTHER_FORM.to_vec();
         } else if of_session && place.is_string() {
@@ -208,7 +209,7 @@ impl Planner<'_> {
             let Some(place) = value.pointer_mut(&pointer) else { continue };
             *place = match place.as_str() {
                 Some(text) if is_uuid(text) => Value::from(super::UNKNOWN_UUID),
-                Some(_) if is_id_in(&plain, &pointer) => Value::from(NO_SUCH_THING),
+                Some(_) if is_given_out(self, &binding, &pointer) => Value::from(NO_SUCH_THING),
                 _ => continue,
             };
             bindings.retain(|(bound, _)| *bound != pointer);
@@ -227,7 +228,7 @@ fn unknown_in_query(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) 
         return;
     }
     for (index, parameter) in operation.parameters.iter().enumerate() {
-        if parameter.place != ParameterPlace::Query || !is_id(&parameter.name, false) {
+        if parameter.place != ParameterPlace::Query {
             continue;
         }
         let Some(nobody) = planner.unknown_id(plain.operation, index) else { continue };
@@ -235,7 +236,8 @@ fn unknown_in_query(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) 
         set_argument(&mut call, index, nobody.clone());
         planner.bind(&mut call);
         let bound = call.arguments.iter().any(|argument| {
-            argument.parameter == index && matches!(argument.value, ArgumentValue::Bound(Binding::Resource { .. }))
+            argument.parameter == index
+                && matches!(&argument.value, ArgumentValue::Bound(binding) if is_given_out(planner, binding, &parameter.name))
         });
         if !bound || !nobody.is_string() {
             continue;
@@ -254,25 +256,32 @@ const NO_SUCH_THING: &str = "trueline-knows-no-such-thing";
 /// An id without a documented form may have one all the same, and a made-up one may break it.
 const OTHER_FORM: [u16; 2] = [400, 422];
 
-/// Whether a name says that it names something the service has made: any other text may be anything. What may be left out
-/// and names a session or a request is often invented by whoever begins it.
-fn is_id(name: &str, required: bool) -> bool {
-    let name = name.strip_suffix('s').unwrap_or(name);
+/// Whether a value is an id that the service has given out: any other text may be anything. Where what makes the resource
+/// needs a value of the same name itself, callers invent it; sessions may be invented where it takes one at all.
+fn is_given_out(planner: &Planner<'_>, binding: &Binding, place: &str) -> bool {
+    let Binding::Resource { producer, .. } = binding else { return false };
+    let name = place.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let stem = name.strip_suffix('s').unwrap_or(name);
     let ends = |word: &str| {
         let capital = format!("{}{}", word[..1].to_uppercase(), &word[1..]);
-        name == word || name.ends_with(&format!("_{word}")) || name.ends_with(&capital)
+        stem == word || stem.ends_with(&format!("_{word}")) || stem.ends_with(&capital)
     };
-    let plain = name.to_ascii_lowercase().replace('_', "");
-    let has = |words: &[&str]| words.iter().any(|word| plain.contains(word));
-    let invented =
-        has(&["usersession", "request", "client", "correlation", "idempotency"]) || !required && has(&["session"]);
-    (ends("id") || ends("key")) && !invented
-}
-
-/// The same of a body's member; the plain call has the required ones only.
-fn is_id_in(plain: &Call, pointer: &str) -> bool {
-    let required = matches!(&plain.body, Some(CallBody::Value { value, .. }) if value.pointer(pointer).is_some());
-    is_id(pointer.split('/').nth(1).unwrap_or_default(), required)
+    if !(ends("id") || ends("key")) || !producer.expression.starts_with("$response") {
+        return false;
+    }
+    let contract = &planner.subject.contract;
+    let operation = planner.subject.operation(producer.operation);
+    let schema = operation.body.as_ref().and_then(|body| body.media[super::preferred_media(body)].schema.as_ref());
+    let in_body = schema.is_some_and(|schema| properties(contract, schema).iter().any(|(member, _)| member == name));
+    // What stands in a path is there already.
+    let mut parameters = operation.parameters.iter().filter(|parameter| parameter.place != ParameterPlace::Path);
+    let parameter = parameters.find(|parameter| parameter.name == name);
+    let needed = parameter.is_some_and(|parameter| parameter.required)
+        || schema.is_some_and(|schema| {
+            super::resources::required_names(contract, &schema.value).iter().any(|one| one == name)
+        });
+    let taken = parameter.is_some() || in_body;
+    !needed && !(taken && name.to_ascii_lowercase().contains("session"))
 }
 
 /// Every member of the body that can be bound, the optional ones too, with its binding.

@@ -378,7 +378,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn required_names(contract: &trueline_spec::Contract, schema: &Value) -> Vec<String> {
+pub(super) fn required_names(contract: &trueline_spec::Contract, schema: &Value) -> Vec<String> {
     let schema = resolve(contract, schema);
     let mut names: Vec<String> = schema
         .get("required")
