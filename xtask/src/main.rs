@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use xtask::bench::{Benchmark, HarnessOptions, LoadOptions};
+use xtask::bench::{Benchmark, HarnessOptions, LoadOptions, SchemathesisOptions};
 use xtask::{bench, corpus, generate, lint, verify};
 
 /// The workspace's own commands.
@@ -93,6 +93,15 @@ enum Bench {
     },
     /// The generated route against one by hand.
     Route,
+    /// The harness beside Schemathesis on the faulty services that `trueline selftest` runs too.
+    Schemathesis {
+        /// Schemathesis itself (`pip install schemathesis`).
+        #[arg(long, value_name = "PATH", default_value = "schemathesis")]
+        program: PathBuf,
+        /// Every how manieth fault of the catalogue.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        every: usize,
+    },
     /// A reference server under many clients; acknowledged writes are read back.
     Load {
         /// The contract whose reference server is loaded.
@@ -144,6 +153,7 @@ impl Bench {
                 Benchmark::Harness(HarnessOptions { contract, operation, connections, rounds, seconds, most_cases })
             }
             Bench::Route => Benchmark::Route,
+            Bench::Schemathesis { program, every } => Benchmark::Schemathesis(SchemathesisOptions { program, every }),
             Bench::Load { contract, writes, reads, clients, seconds } => {
                 Benchmark::Load(LoadOptions { contract, writes, reads, clients, seconds })
             }

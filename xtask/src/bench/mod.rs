@@ -4,6 +4,7 @@
 
 mod harness;
 mod load;
+mod schemathesis;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,6 +13,7 @@ use trueline_spec::Contract;
 
 pub use self::harness::Options as HarnessOptions;
 pub use self::load::Options as LoadOptions;
+pub use self::schemathesis::Options as SchemathesisOptions;
 use crate::deployment::Deployment;
 
 const FILE: &str = "BENCHMARKS.md";
@@ -31,6 +33,8 @@ pub enum Benchmark {
     Route,
     /// A reference server under many clients.
     Load(LoadOptions),
+    /// The harness beside Schemathesis.
+    Schemathesis(SchemathesisOptions),
 }
 
 /// Measures, and puts the section into BENCHMARKS.md.
@@ -43,6 +47,9 @@ pub fn run(root: &Path, benchmark: &Benchmark) -> Result<bool, String> {
         Benchmark::Route => ("The generated route against one by hand".to_owned(), "route".to_owned(), route(root)?),
         Benchmark::Load(options) => {
             (format!("Load: {}", options.contract), options.command(), load::measure(root, options)?)
+        }
+        Benchmark::Schemathesis(options) => {
+            ("The harness beside Schemathesis".to_owned(), options.command(), schemathesis::measure(root, options)?)
         }
     };
     let section =
