@@ -94,6 +94,8 @@ pub struct Sequence<'a> {
     pub case: &'a Case,
     /// In the order in which they were sent.
     pub steps: &'a [Step],
+    /// Whether the service goes by a clock that only the harness moves.
+    pub virtual_clock: bool,
 }
 
 /// One exchange of a sequence.
@@ -127,6 +129,8 @@ pub enum Purpose {
     BeforeReset,
     /// After the promised end: must pass.
     AfterReset,
+    /// After the wait that a refusal asked for: must pass.
+    AfterWait,
     /// While the session lives: must pass.
     Alive,
     /// Just before the session's lifetime ends: must pass.

@@ -136,6 +136,7 @@ impl Run {
             let request = self.prepare(call, context).await?;
             let exchange = self.exchange(request).await;
             match self.backs_off(call, &exchange, attempt) {
+                Some(wait) if self.target.advance(wait) => {}
                 Some(wait) => self.pass_quietly(wait).await,
                 None => {
                     self.note_resource(call, &exchange);

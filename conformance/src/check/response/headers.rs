@@ -32,6 +32,15 @@ impl Check for Headers {
             of_limits.is_some_and(|names| names.into_iter().flatten().any(|known| known.eq_ignore_ascii_case(name)))
         };
         let response = &operation.responses[index];
+        // Without rate classes, the documented ones: whether they are there and can be read is for the family limit, too.
+        let rate = response.rate_headers();
+        let rate = [rate.limit, rate.remaining, rate.reset, rate.combined, rate.policy];
+        let stated = seen.clauses().stated_limits.is_some();
+        let is_of_limits = |name: &str| {
+            let is = |one: &&trueline_spec::contract::Header| one.name == name;
+            let number = seen.response.header(name).and_then(|text| text.trim().parse::<f64>().ok());
+            is_of_limits(name) || stated && number.is_none() && rate.into_iter().flatten().any(|one| is(&one))
+        };
         for (number, header) in response.headers.iter().enumerate() {
             let clause = clauses.headers[number];
             let broken = |title: String, actual: String| {

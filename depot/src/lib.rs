@@ -1,11 +1,18 @@
-//! A small second service with a document of its own: oauth2 scopes, no extension, entity tags, idempotency keys, two ways
-//! of paging. Written to be right; each seeded fault of [`FAULTS`] is one line that goes wrong.
+//! trueline-depot: a small service with a document of its own, on which the harness proves itself: oauth2 scopes, roles on a
+//! badge, entity tags, idempotency keys, two ways of paging, rate limits in headers, and no extension. Written to be right;
+//! each seeded fault of [`FAULTS`] is one line that goes wrong. With the overlay [`WORDS`] the same service has a contract
+//! that uses the vocabulary, and more that can be found wrong: [`FAULTS_IN_WORDS`].
+//!
+//! It knows nothing of the harness and shares no code with it.
 
 mod faults;
 mod handlers;
+mod lockers;
+mod prices;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,20 +22,24 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use trueline_conformance::finding::Finding;
-use trueline_conformance::profile::Profile;
-use trueline_conformance::suite::Suite;
-use trueline_conformance::target::InProcessTarget;
-use trueline_spec::Contract;
 
-pub use self::faults::FAULTS;
+pub use self::faults::{FAULTS, FAULTS_IN_WORDS, Fault};
 use self::store::Store;
 
 /// The document.
 pub const DOCUMENT: &str = include_str!("../documents/depot.yaml");
 
+/// An OpenAPI Overlay that says in the vocabulary what the document leaves open.
+pub const WORDS: &str = include_str!("../documents/words.yaml");
+
+/// Who a harness may act as: a profile of Trueline.
+pub const PROFILE: &str = include_str!("../documents/profile.toml");
+
 /// What can be asked for.
-const SCOPES: [&str; 4] = ["parcels:read", "parcels:write", "parcels:delete", "tokens:admin"];
+const SCOPES: [&str; 5] = ["parcels:read", "parcels:write", "parcels:delete", "tokens:admin", "tokens:revoke"];
+
+/// The title of the answer to paths that are none.
+const NO_PATH: &str = "there is no such path";
 
 /// The service, with one fault or without.
 #[derive(Clone)]
@@ -63,10 +74,11 @@ impl Depot {
     pub fn left(&self) -> usize {
         let kept = self.store.lock();
         kept.parcels.len()
+            + kept.lockers.len()
             + kept
                 .tokens
                 .values()
-                .filter(|token| token.id.len() == 10 && !token.revoked && token.id.starts_with("t-"))
+                .filter(|token| token.made && !token.revoked)
                 .count()
     }
 
@@ -85,60 +97,29 @@ impl Depot {
     }
 
     /// Whether this one fault is there.
-    fn has(&self, fault: &str) -> bool {
+    pub(crate) fn has(&self, fault: &str) -> bool {
         self.fault == fault
+    }
+
+    /// Milliseconds since 1970, on the service's clock.
+    pub fn now_ms(&self) -> i64 {
+        self.store.now_ms()
+    }
+
+    /// Puts the service's clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.store.advance(by);
+    }
+
+    /// Now, as answers write it.
+    fn now(&self) -> String {
+        store::rfc3339(self.now_ms())
     }
 
     /// The service as a router.
     pub fn router(&self) -> Router {
         Router::new().fallback(serve).with_state(self.clone())
     }
-}
-
-/// Who the harness may act as: two tenants, and one who may only read.
-pub fn profile() -> Result<Profile, String> {
-    Profile::parse(
-        r#"
-        [principals.nora]
-        scheme = "oauth"
-        tenant = "north"
-        group = "north"
-        scopes = ["parcels:read", "parcels:write", "parcels:delete", "tokens:admin"]
-        [principals.nora.login]
-        operation = "logIn"
-        body = { user = "nora", secret = "nora-knows-this-1" }
-        token = "/token"
-        [principals.nora.mint]
-        operation = "createToken"
-        body = { name = "made by trueline", scopes = [] }
-        scopes = "/scopes"
-        token = "/token"
-
-        [principals.ned]
-        scheme = "oauth"
-        tenant = "north"
-        group = "north-readers"
-        credential = "north-read-c07d2a4418"
-        scopes = ["parcels:read"]
-
-        [principals.sara]
-        scheme = "oauth"
-        tenant = "south"
-        group = "south"
-        credential = "south-all-98e3f6ab21"
-        scopes = ["parcels:read", "parcels:write", "parcels:delete", "tokens:admin"]
-        "#,
-    )
-}
-
-/// The suite for the document, and a running service with one fault (empty: none).
-pub fn depot(fault: &'static str) -> Result<(Suite, InProcessTarget), Box<dyn std::error::Error>> {
-    let contract = Contract::from_text("depot.yaml", DOCUMENT)?;
-    let mut profile = profile()?;
-    if fault == "full-pages-take-seconds" {
-        profile.budget.answer_ms = Some(700);
-    }
-    Ok((Suite::new(contract).profile(profile), InProcessTarget::new(Depot::new(fault).router())))
 }
 
 async fn serve(State(depot): State<Depot>, request: Request) -> Response {
@@ -164,8 +145,22 @@ async fn serve(State(depot): State<Depot>, request: Request) -> Response {
             let problem = answer.status.as_u16() >= 400;
             let json =
                 if depot.has("problems-as-plain-json") { "application/json" } else { "application/problem+json" };
-            builder = builder.header("content-type", if problem { json } else { "application/json" });
-            Body::from(body.to_string())
+            let plain = answer.status == 404 && body["title"] == NO_PATH && depot.has("unknown-paths-in-plain-text");
+            let media = match problem {
+                true if plain => "text/plain",
+                true => json,
+                false => "application/json",
+            };
+            builder = builder.header("content-type", media);
+            match body.as_object() {
+                _ if plain => Body::from(NO_PATH),
+                Some(members) if problem && depot.has("problems-without-a-status") => {
+                    let mut members = members.clone();
+                    members.remove("status");
+                    Body::from(Value::from(members).to_string())
+                }
+                _ => Body::from(body.to_string()),
+            }
         }
     };
     builder.body(body).unwrap_or_default()
@@ -206,17 +201,16 @@ impl Answer {
         Answer::new(status, json!({"type": "about:blank", "title": title, "status": status}))
     }
 
+    /// The detail of a problem.
+    fn because(mut self, detail: &str) -> Self {
+        if let Some(body) = &mut self.body {
+            body["detail"] = json!(detail);
+        }
+        self
+    }
+
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
-}
-
-/// A report's findings in one line each.
-pub fn said(report: &trueline_conformance::report::Report) -> String {
-    let line = |finding: &Finding| {
-        let Finding { check, title, actual, .. } = finding;
-        format!("{check} {title}: {actual} ({})\n", finding.evidence.case.id)
-    };
-    report.findings.iter().map(line).collect()
 }
