@@ -54,7 +54,7 @@ pub const FAULTS: &[Fault] = &[
     fault("anybody-may-revoke", "scope.enforced", "revoking needs neither of its two scopes"),
     fault("visitors-see-lockers", "scope.enforced", "seeing lockers needs neither of its two roles"),
     fault("clerks-make-lockers", "scope.enforced", "making lockers needs no role"),
-    fault("trainees-set-the-site", "scope.enforced", "an openIdConnect scope is not asked for"),
+    fault("trainees-see-the-site", "scope.enforced", "an openIdConnect scope is not asked for"),
     fault("revoking-needs-administration", "scope.sufficient", "only one of two sets of scopes is enough"),
     // limit
     fault("bad-quotes-lack-the-counts", "limit.headers", "refused questions lack the documented counts"),
@@ -108,8 +108,16 @@ pub const FAULTS: &[Fault] = &[
     fault("patch-wipes", "state.patch-is-partial", "PATCH forgets what it does not name"),
     fault("patch-resets-the-copies", "state.patch-is-partial", "PATCH sets the copies back to one"),
     fault("put-merges", "state.put-replaces", "PUT keeps what it does not name"),
-    fault("refused-patch-stores", "state.failed-write-changes-nothing", "a PATCH that is refused as invalid keeps the label"),
-    fault("refused-put-stores", "state.failed-write-changes-nothing", "a PUT that is refused as invalid keeps the label"),
+    fault(
+        "refused-patch-stores",
+        "state.failed-write-changes-nothing",
+        "a PATCH that is refused as invalid keeps the label",
+    ),
+    fault(
+        "refused-put-stores",
+        "state.failed-write-changes-nothing",
+        "a PUT that is refused as invalid keeps the label",
+    ),
     fault("deleted-can-be-read", "state.deleted-is-gone", "a deleted parcel can be read"),
     fault("deleted-can-be-patched", "state.deleted-is-gone", "a deleted parcel takes a PATCH"),
     fault("events-outlive-their-parcel", "state.deleted-is-gone", "the events of a deleted parcel are listed"),
@@ -151,7 +159,11 @@ pub const FAULTS: &[Fault] = &[
     fault("anybody-deletes-events", "tenancy.delete", "another tenant's event can be deleted"),
     fault("anybody-revokes", "tenancy.delete", "another tenant's token can be revoked"),
     fault("list-of-everybody", "tenancy.list", "the list shows all tenants"),
-    fault("foreign-parcels-are-403", "tenancy.no-existence-leak", "another tenant's parcel answers 403, an unknown one 404"),
+    fault(
+        "foreign-parcels-are-403",
+        "tenancy.no-existence-leak",
+        "another tenant's parcel answers 403, an unknown one 404",
+    ),
     fault("anybody-sees-a-locker", "tenancy.read", "another tenant's locker can be read"),
     fault("anybody-empties-lockers", "tenancy.delete", "another tenant's locker can be deleted"),
     fault("lockers-of-everybody", "tenancy.list", "the list shows the lockers of all tenants"),
@@ -171,7 +183,10 @@ pub const FAULTS: &[Fault] = &[
     fault("head-with-another-type", "method.head", "HEAD states another media type than GET"),
     // time
     fault("changed-before-created", "time.order", "`updated_at` lies before `created_at`"),
-    Fault { profile: "[budget]\nanswer-ms = 700\n", ..fault("full-pages-take-seconds", "time.budget", "the longest page takes seconds") },
+    Fault {
+        profile: "[budget]\nanswer-ms = 700\n",
+        ..fault("full-pages-take-seconds", "time.budget", "the longest page takes seconds")
+    },
     fault("created-in-the-future", "time.order", "`created_at` lies an hour ahead"),
     fault("changes-in-local-time", "time.order", "`updated_at` is local time, told as UTC"),
 ];

@@ -39,7 +39,7 @@ impl Depot {
             ("GET", ["lockers"]) => self.lockers(incoming),
             ("POST", ["lockers"]) => self.create_locker(incoming),
             ("GET" | "DELETE", ["lockers", id]) => self.locker(incoming, id),
-            ("GET" | "PUT", ["site"]) => self.site(incoming),
+            ("GET", ["site"]) => self.site(incoming),
             ("GET", ["tokens"]) => self.tokens(incoming),
             ("POST", ["tokens"]) => self.create_token(incoming),
             ("DELETE", ["tokens", id]) => self.revoke(incoming, id),
@@ -54,10 +54,9 @@ impl Depot {
             (_, ["parcels", _]) => Err(self.other_method("GET, PUT, PATCH, DELETE")),
             (_, ["parcels", _, "events"]) => Err(self.other_method("GET, POST")),
             (_, ["parcels", _, "events", _]) => Err(self.other_method("GET, DELETE")),
-            (_, ["quotes" | "tariff"]) => Err(self.other_method("GET")),
+            (_, ["quotes" | "tariff" | "site"]) => Err(self.other_method("GET")),
             (_, ["lockers"]) => Err(self.other_method("GET, POST")),
             (_, ["lockers", _]) => Err(self.other_method("GET, DELETE")),
-            (_, ["site"]) => Err(self.other_method("GET, PUT")),
             (_, ["tokens"]) => Err(self.other_method("GET, POST")),
             (_, ["tokens", _]) => Err(self.other_method("DELETE")),
             _ if self.has("unknown-paths-are-200") => Ok(Answer::new(200, json!({}))),
@@ -84,11 +83,11 @@ impl Depot {
             let family = scope.split(':').next().unwrap_or_default();
             match self.fault {
                 _ if scope.is_empty() => true,
-                "readers-may-write" => has(scope) || scope == "parcels:write",
-                "any-scope-of-the-family" => scopes.iter().any(|one| one.starts_with(family)),
-                "delete-without-scope" => scope == "parcels:delete" || has(scope),
-                "anybody-makes-tokens" => scope == "tokens:admin" || has(scope),
+                "readers-may-write" if scope == "parcels:write" => true,
+                "delete-without-scope" if scope == "parcels:delete" => true,
+                "anybody-makes-tokens" if scope == "tokens:admin" => true,
                 "anybody-may-revoke" if scope == "tokens:revoke" => true,
+                "any-scope-of-the-family" => scopes.iter().any(|one| one.starts_with(family)),
                 "revoking-needs-administration" if scope == "tokens:revoke" => has("tokens:admin"),
                 // Either of the two will do.
                 _ if scope == "tokens:revoke" => has("tokens:admin") || has(scope),
@@ -693,42 +692,45 @@ fn known_members(given: &Map<String, Value>) -> Map<String, Value> {
 }
 
 impl Depot {
-/// The members of a parcel, if all of them are valid.
-fn valid_parcel(&self, given: &Map<String, Value>, whole: bool) -> Result<Map<String, Value>, Answer> {
-    let mut errors = Vec::new();
-    let mut hold = |name: &str, good: &dyn Fn(&Value) -> bool| match given.get(name) {
-        Some(value) if !good(value) => errors.push(name.to_owned()),
-        None if whole && (name == "label" && !self.has("label-not-required") || name == "weight") => {
-            errors.push(name.to_owned());
+    /// The members of a parcel, if all of them are valid.
+    fn valid_parcel(&self, given: &Map<String, Value>, whole: bool) -> Result<Map<String, Value>, Answer> {
+        let mut errors = Vec::new();
+        let mut hold = |name: &str, good: &dyn Fn(&Value) -> bool| match given.get(name) {
+            Some(value) if !good(value) => errors.push(name.to_owned()),
+            None if whole && (name == "label" && !self.has("label-not-required") || name == "weight") => {
+                errors.push(name.to_owned());
+            }
+            _ => {}
+        };
+        let text = |value: &Value, least: usize, most: usize| {
+            value.as_str().is_some_and(|text| (least..=most).contains(&text.chars().count()))
+        };
+        let longest = if self.has("long-labels-refused") { 40 } else { 80 };
+        let heaviest = if self.has("weight-not-bounded") { f64::INFINITY } else { 1000.0 };
+        hold("label", &|value| text(value, 1, longest));
+        hold("weight", &|value| value.as_f64().is_some_and(|weight| weight > 0.0 && weight <= heaviest));
+        hold("note", &|value| text(value, 0, 500));
+        hold("priority", &|value| {
+            value.as_str().is_some_and(|one| ["low", "normal", "high"].contains(&one))
+                || value.is_string() && self.has("any-priority-taken")
+        });
+        hold("fragile", &Value::is_boolean);
+        hold("copies", &|value| {
+            value.as_f64().is_some_and(|copies| copies.fract() == 0.0 && (1.0..=99.0).contains(&copies))
+        });
+        if errors.is_empty() && !whole && given.is_empty() {
+            errors.push("nothing to change".to_owned());
         }
-        _ => {}
-    };
-    let text = |value: &Value, least: usize, most: usize| {
-        value.as_str().is_some_and(|text| (least..=most).contains(&text.chars().count()))
-    };
-    let longest = if self.has("long-labels-refused") { 40 } else { 80 };
-    let heaviest = if self.has("weight-not-bounded") { f64::INFINITY } else { 1000.0 };
-    hold("label", &|value| text(value, 1, longest));
-    hold("weight", &|value| value.as_f64().is_some_and(|weight| weight > 0.0 && weight <= heaviest));
-    hold("note", &|value| text(value, 0, 500));
-    hold("priority", &|value| value.as_str().is_some_and(|one| ["low", "normal", "high"].contains(&one)) || value.is_string() && self.has("any-priority-taken"));
-    hold("fragile", &Value::is_boolean);
-    hold("copies", &|value| {
-        value.as_f64().is_some_and(|copies| copies.fract() == 0.0 && (1.0..=99.0).contains(&copies))
-    });
-    if errors.is_empty() && !whole && given.is_empty() {
-        errors.push("nothing to change".to_owned());
+        if errors.is_empty() {
+            return Ok(known_members(given));
+        }
+        let mut answer = Answer::problem(422, "the parcel is not valid");
+        if self.has("statement-in-the-problem") {
+            answer = answer.because("INSERT INTO parcels (label, weight) VALUES ($1, $2): check constraint failed");
+        }
+        if let Some(body) = &mut answer.body {
+            body["errors"] = json!(errors);
+        }
+        Err(answer)
     }
-    if errors.is_empty() {
-        return Ok(known_members(given));
-    }
-    let mut answer = Answer::problem(422, "the parcel is not valid");
-    if self.has("statement-in-the-problem") {
-        answer = answer.because("INSERT INTO parcels (label, weight) VALUES ($1, $2): check constraint failed");
-    }
-    if let Some(body) = &mut answer.body {
-        body["errors"] = json!(errors);
-    }
-    Err(answer)
-}
 }

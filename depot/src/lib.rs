@@ -75,11 +75,7 @@ impl Depot {
         let kept = self.store.lock();
         kept.parcels.len()
             + kept.lockers.len()
-            + kept
-                .tokens
-                .values()
-                .filter(|token| token.made && !token.revoked)
-                .count()
+            + kept.tokens.values().filter(|token| token.made && !token.revoked).count()
     }
 
     /// The methods that were asked for so far, each once.

@@ -1,6 +1,6 @@
 //! Prices, and how often a minute they may be asked for.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::handlers::{Caller, Done};
 use super::store::Minute;
@@ -74,9 +74,12 @@ impl Depot {
         let owner = if self.has("everybody-shares-a-minute") { String::new() } else { caller.text.clone() };
         let late = if self.has("minutes-take-three") { 2 * MINUTE_MS } else { 0 };
         let mut kept = self.store.lock();
-        let minute = kept.minutes.entry((what, owner)).or_insert(Minute { began_ms: now, asked: 0, refused: 0 });
-        if now >= minute.began_ms + MINUTE_MS + late && !(self.has("minutes-never-end") && minute.refused > 0) {
-            *minute = Minute { began_ms: now, asked: 0, refused: 0 };
+        let minute =
+            kept.minutes.entry((what, owner)).or_insert(Minute { began_ms: now, asked: 0, refused: 0, late_ms: 0 });
+        if now >= minute.began_ms + MINUTE_MS + late + minute.late_ms
+            && !(self.has("minutes-never-end") && minute.refused > 0)
+        {
+            *minute = Minute { began_ms: now, asked: 0, refused: 0, late_ms: 0 };
         }
         minute.asked += 1;
         let asked = i64::try_from(minute.asked).unwrap_or(i64::MAX);
@@ -89,11 +92,10 @@ impl Depot {
         if self.has("only-the-first-is-refused") && minute.refused > 1 {
             refused = false;
         }
-        // What was stated stays; what counts is put off.
-        let reset_ms = minute.began_ms + MINUTE_MS;
-        if refused && self.has("refusals-put-the-end-off") && now >= reset_ms - 1_000 {
-            minute.began_ms += MINUTE_MS;
+        if refused && self.has("refusals-put-the-end-off") {
+            minute.late_ms += MINUTE_MS / 2;
         }
+        let reset_ms = minute.began_ms + MINUTE_MS;
         Standing {
             limit,
             left: (limit - spent).max(0),
@@ -142,29 +144,5 @@ impl Depot {
             "left-in-words" => answer.with("x-ratelimit-remaining", if left > 10 { "plenty" } else { "few" }),
             _ => answer.with("x-ratelimit-remaining", left.to_string()),
         }
-    }
-
-    pub(super) fn site(&self, incoming: &Incoming) -> Done {
-        let put = incoming.method == http::Method::PUT;
-        let right = if put { "site:write" } else { "site:read" };
-        let free = put && self.has("trainees-set-the-site");
-        let caller = self.admit(incoming, super::store::Kind::Staff, |scopes| {
-            free || scopes.iter().any(|scope| scope == right)
-        })?;
-        if !put {
-            let kept = self.store.lock();
-            let site = kept.sites.get(&caller.tenant).cloned();
-            return Ok(Answer::new(200, site.unwrap_or_else(|| json!({"city": "Lisbon", "ramps": 4}))));
-        }
-        let members = self.object(incoming)?;
-        let city = members.get("city").and_then(Value::as_str).filter(|city| (1..=60).contains(&city.chars().count()));
-        let ramps = members.get("ramps").and_then(Value::as_f64);
-        let ramps = ramps.filter(|ramps| ramps.fract() == 0.0 && (0.0..=500.0).contains(ramps));
-        let (Some(city), Some(ramps)) = (city, ramps) else {
-            return Err(Answer::problem(422, "the site is not valid"));
-        };
-        let site = json!({"city": city, "ramps": ramps as u64});
-        self.store.lock().sites.insert(caller.tenant, site.clone());
-        Ok(Answer::new(200, site))
     }
 }

@@ -21,8 +21,6 @@ pub(super) struct Kept {
     pub(super) parcels: BTreeMap<u64, Parcel>,
     pub(super) tokens: HashMap<String, Token>,
     pub(super) lockers: BTreeMap<u64, Locker>,
-    /// By tenant.
-    pub(super) sites: HashMap<String, Value>,
     /// By what is asked for, and the token.
     pub(super) minutes: HashMap<(&'static str, String), Minute>,
     /// By tenant and key: the request's body, and what was made.
@@ -62,6 +60,8 @@ pub(super) struct Minute {
     pub(super) began_ms: i64,
     pub(super) asked: u64,
     pub(super) refused: u64,
+    /// What the fault that puts the end off has added.
+    pub(super) late_ms: i64,
 }
 
 /// How somebody says who he is.
@@ -99,8 +99,8 @@ impl Store {
             (Kind::Badge, "badge-clerk-8a61d7", "north", &["clerk"]),
             (Kind::Badge, "badge-visitor-e204b9", "north", &["visitor"]),
             (Kind::Badge, "badge-southern-77c3a5", "south", &["porter"]),
-            (Kind::Staff, "staff-manager-4be90c13", "north", &["site:read", "site:write"]),
-            (Kind::Staff, "staff-trainee-d3570a86", "north", &["site:read"]),
+            (Kind::Staff, "staff-manager-4be90c13", "north", &["site:read"]),
+            (Kind::Staff, "staff-trainee-d3570a86", "north", &["site:tidy"]),
         ] {
             let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
             let (id, name) = (format!("t-{text}"), text.to_owned());

@@ -55,9 +55,7 @@ fn stated(planner: &Planner<'_>, cases: &mut Vec<Case>) {
     for (number, (index, operation)) in operations.into_iter().enumerate() {
         let mut reserved = planner.reserved(Purpose::Limits);
         let reserved = reserved.find(|(who, one)| {
-            planner.accepts(operation, one)
-                && !one.denied.contains(&operation.id)
-                && planner.can_bind(operation, who)
+            planner.accepts(operation, one) && !one.denied.contains(&operation.id) && planner.can_bind(operation, who)
         });
         let caller = match reserved {
             Some((who, _)) => Some(Caller::Principal(who.to_owned())),
@@ -65,7 +63,8 @@ fn stated(planner: &Planner<'_>, cases: &mut Vec<Case>) {
         };
         let Some(probe) = caller.and_then(|caller| planner.plain_call(index, &caller)) else { continue };
         // Without a documented 429 nobody promises that there is an end.
-        let to_the_end = number < TO_THE_END && operation.response(429).is_some_and(|one| one.status.to_string() == "429");
+        let to_the_end =
+            number < TO_THE_END && operation.response(429).is_some_and(|one| one.status.to_string() == "429");
         let alone = reserved.is_some() || planner.options.virtual_clock;
         cases.push(Case {
             id: format!("limits/stated/{}", operation.id),

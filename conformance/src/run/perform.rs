@@ -112,9 +112,18 @@ impl Run {
         let mut secrets = self.lasting_secrets();
         if let Some(CallBody::Value { value, .. }) = &call.body {
             let names = self.subject.secret_names();
-            for (key, text) in super::sessions::strings(value) {
-                // Short values turn up by accident.
-                if text.len() >= 8 && names.contains(&key) {
+            let (secret, plain): (Vec<_>, Vec<_>) =
+                super::sessions::strings(value).into_iter().partition(|(key, _)| names.contains(key));
+            let arguments = call.arguments.iter().filter_map(|argument| match &argument.value {
+                ArgumentValue::Value(value) => Some(value),
+                ArgumentValue::Bound(_) => None,
+            });
+            let arguments: Vec<String> = arguments.map(ToString::to_string).collect();
+            for (_, text) in secret {
+                // Short values turn up by accident, and what stands elsewhere in the request too may be shown for that.
+                let elsewhere = plain.iter().any(|(_, other)| other.contains(text))
+                    || arguments.iter().any(|other| other.contains(text));
+                if text.len() >= 8 && !elsewhere {
                     secrets.push(text.to_owned());
                 }
             }

@@ -116,13 +116,18 @@ impl Run {
         let stated = self.stated(&first);
         let left = stated.left().and_then(|left| u64::try_from(left).ok());
         let left = left.ok_or("the answer does not state what is left")?;
+        if left == 0 {
+            return Err("nothing was left after the first request".to_owned());
+        }
         // Every window ends some time, the tightest first.
         let end = stated.end_ms(i64::try_from(left).unwrap_or(i64::MAX));
         let patience = i64::try_from(self.plan_options.patience_s).unwrap_or(i64::MAX).saturating_mul(1000);
         let waits = end.is_some_and(|end| self.target.has_virtual_clock() || end - self.target.now_ms() <= patience);
         let to_the_end = spend.to_the_end && left <= Spend::MOST && waits;
         let mut steps = vec![first];
-        for _ in 0..if to_the_end { left } else { left.min(Spend::FEW - 1) } {
+        // A count that does not go down shows in a few.
+        let more = if to_the_end { left.max(Spend::FEW - 1) } else { Spend::FEW - 1 };
+        for _ in 0..more {
             if self.must_stop().is_some() {
                 return Err("the run ended before the counter was used up".to_owned());
             }

@@ -6,9 +6,9 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::{Node, Reader, Version};
-use crate::contract::{common_scopes, 
+use crate::contract::{
     Body, Media, Operation, Parameter, ParameterEncoding, ParameterPlace, PathPiece, PathTemplate, Schema,
-    SecurityRequirement, Style,
+    SecurityRequirement, Style, common_scopes,
 };
 use crate::document::Location;
 use crate::problem::{Problem, did_you_mean};
@@ -140,7 +140,8 @@ impl<'d> Reader<'d> {
             _ => Effect::Write,
         });
         let error_codes = self.codes_of(node, &words.error_codes, vocabulary, secured);
-        let required_scopes = if node.has("x-required-scopes") { words.required_scopes } else { common_scopes(&security) };
+        let required_scopes =
+            if node.has("x-required-scopes") { words.required_scopes } else { common_scopes(&security) };
         Operation {
             id: self.text(node, "operationId").unwrap_or_default(),
             id_is_made: false,

@@ -96,7 +96,9 @@ fn by_documented_headers(sequence: &Sequence<'_>, verdicts: &mut Verdicts) {
             Break::new(&META, told.clause, format!("{} lets in whom it tells that nothing is left", told.who))
                 .with_values("429 until the window ends", status.to_string())
                 .with_cause(told.who.to_owned())
-                .with_offending(stated::offending(&last.counters.first().map(|one| one.header.clone()).unwrap_or_default()))
+                .with_offending(stated::offending(
+                    &last.counters.first().map(|one| one.header.clone()).unwrap_or_default(),
+                ))
                 .during(Purpose::Over)
         });
     }

@@ -43,9 +43,8 @@ impl<'a> Told<'a> {
         let Script::Spend(spend) = &sequence.case.script else { return None };
         let clause = sequence.subject.clauses.stated_limits?;
         let operation = sequence.subject.operation(spend.probe.operation);
-        let stated = |step: &'a Step| {
-            (step, step.exchange.response().map(|one| Stated::of(operation, one)).unwrap_or_default())
-        };
+        let stated =
+            |step: &'a Step| (step, step.exchange.response().map(|one| Stated::of(operation, one)).unwrap_or_default());
         let steps = sequence.steps.iter().map(stated).collect();
         Some(Told { spend, clause, who: &operation.id, virtual_clock: sequence.virtual_clock, steps })
     }
@@ -67,7 +66,8 @@ impl<'a> Told<'a> {
         for (step, stated) in self.steps.iter().filter(|(step, _)| counting(step)) {
             for counter in &stated.counters {
                 let last = runs.iter_mut().rfind(|(run, _)| run.first.name == counter.name);
-                let same = last.filter(|(run, first)| same_window(run.rest.last().unwrap_or(&run.first), counter, first, step));
+                let same = last
+                    .filter(|(run, first)| same_window(run.rest.last().unwrap_or(&run.first), counter, first, step));
                 match same {
                     Some((run, first)) => {
                         run.elapsed_ms = step.sent_ms - first.sent_ms;
@@ -93,7 +93,8 @@ fn same_window(before: &Counter, after: &Counter, first: &Step, second: &Step) -
         (Some(one), Some(other)) => {
             let open = one.at_ms - ROUNDING_MS > second.sent_ms;
             // A reset that is itself wrong says nothing of windows; two equal ones are still one.
-            (one.at_ms - other.at_ms).abs() <= ROUNDING_MS && (open || one.at_ms < first.sent_ms && one.text == other.text)
+            (one.at_ms - other.at_ms).abs() <= ROUNDING_MS
+                && (open || one.at_ms < first.sent_ms && one.text == other.text)
         }
         (None, None) => true,
         _ => false,

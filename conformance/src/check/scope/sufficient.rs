@@ -48,7 +48,12 @@ impl Check for Sufficient {
                     let mut call = call.clone();
                     call.caller = Caller::Minted { by: by.to_owned(), scopes: set.clone() };
                     let which = if sets.len() > 1 { format!("/{}", set.join("+")) } else { String::new() };
-                    cases.push(planner.single(Phase::Access, META.id, format!("{}/exactly{which}", operation.id), call));
+                    cases.push(planner.single(
+                        Phase::Access,
+                        META.id,
+                        format!("{}/exactly{which}", operation.id),
+                        call,
+                    ));
                 }
             }
         }
