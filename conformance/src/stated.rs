@@ -152,9 +152,10 @@ impl Stated {
         self.counters.iter().filter_map(|one| one.remaining).min()
     }
 
-    /// When the last of the windows ends that have at most so much left.
+    /// When the last of the windows ends that have at most so many requests left.
     pub fn end_ms(&self, left: i64) -> Option<i64> {
-        let tight = self.counters.iter().filter(|one| one.remaining.is_some_and(|one| one <= left));
+        let is_tight = |one: &&Counter| one.by_one && one.remaining.is_some_and(|one| one <= left);
+        let tight = self.counters.iter().filter(is_tight);
         tight.filter_map(|one| one.reset.as_ref()).map(|reset| reset.at_ms).max()
     }
 }
@@ -236,7 +237,8 @@ fn moment(value: f64, unit: Option<ResetUnit>, now_ms: i64) -> Option<i64> {
     }
 }
 
-fn is_number(header: &Header) -> bool {
+/// Whether a header is documented as a number.
+pub(crate) fn is_number(header: &Header) -> bool {
     matches!(header.schema.value.get("type").and_then(Value::as_str), Some("integer" | "number"))
 }
 

@@ -154,7 +154,7 @@ impl Run {
             let response = refused.exchange.response();
             let wait = response.and_then(crate::stated::retry_after_s).and_then(Result::ok);
             moments.extend(wait.map(|wait| (refused.sent_ms + wait.saturating_mul(1000), Purpose::AfterWait)));
-            let reset = self.stated(refused).end_ms(0);
+            let reset = self.stated(refused).end_ms(0).or(end);
             moments.extend(reset.map(|reset| (reset, Purpose::AfterReset)));
         } else if let Some(end) = end {
             // Nobody was refused; whoever shares the counter is to find it as it was.

@@ -85,6 +85,7 @@ impl Check for Enforced {
 fn by_documented_headers(sequence: &Sequence<'_>, verdicts: &mut Verdicts) {
     let Some(told) = Told::of(sequence) else { return };
     let Some((_, last)) = told.last_counted() else { return };
+    // What counts something else than requests (their cost, how many run at once) may have room for the next one.
     let Some(end_ms) = last.end_ms(0) else { return };
     for (step, _) in told.for_purpose(Purpose::Over).filter(|(step, _)| step.sent_ms + 1_000 < end_ms) {
         let Some(status) = step.exchange.status() else { continue };

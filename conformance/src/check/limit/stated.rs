@@ -96,7 +96,8 @@ fn same_window(before: &Counter, after: &Counter, first: &Step, second: &Step) -
             (one.at_ms - other.at_ms).abs() <= ROUNDING_MS
                 && (open || one.at_ms < first.sent_ms && one.text == other.text)
         }
-        (None, None) => true,
+        // Without an end nothing but the limit tells one counter from another.
+        (None, None) => before.limit == after.limit,
         _ => false,
     }
 }
