@@ -500,6 +500,8 @@ pub struct Spend {
     pub probe: Call,
     /// Whether to go on until nothing is left, if that is near and its end can be waited for; a few requests otherwise.
     pub to_the_end: bool,
+    /// How many seconds the end may be away, on a clock that cannot be moved.
+    pub patience_s: u64,
     /// Whether nobody else is thought to use the counter.
     pub alone: bool,
 }

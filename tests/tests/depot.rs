@@ -12,14 +12,14 @@ use trueline_tests::depot::{FAULTS, FAULTS_IN_WORDS, depot};
 use trueline_tests::faults::FAULTS as RAGCHATS;
 
 /// Fifty take minutes without optimization: `trueline selftest --seeds 50`.
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_clean_depot_has_no_findings_over_ten_seeds() {
+async fn the_clean_depot_has_no_findings_over_twenty_seeds() {
     let services = Service::all().unwrap();
     let jobs = selftest::jobs(&services, SEEDS, |_| false);
     let outcomes = selftest::run(services, jobs, |_| {}).await.unwrap();
-    assert_eq!(outcomes.len(), 20);
+    assert_eq!(outcomes.len(), 40);
     for outcome in outcomes {
         assert!(outcome.passed(), "{}", outcome.line());
         assert!(outcome.without_success.is_empty(), "{}: {:?}", outcome.line(), outcome.without_success);

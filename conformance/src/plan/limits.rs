@@ -70,7 +70,7 @@ fn stated(planner: &Planner<'_>, cases: &mut Vec<Case>) {
             id: format!("limits/stated/{}", operation.id),
             phase: Phase::Limits,
             check: "limit.countdown".into(),
-            script: Script::Spend(Box::new(Spend { probe, to_the_end, alone })),
+            script: Script::Spend(Box::new(Spend { probe, to_the_end, patience_s: planner.options.patience_s, alone })),
         });
     }
 }

@@ -121,7 +121,7 @@ impl Run {
         }
         // Every window ends some time, the tightest first.
         let end = stated.end_ms(i64::try_from(left).unwrap_or(i64::MAX));
-        let patience = i64::try_from(self.plan_options.patience_s).unwrap_or(i64::MAX).saturating_mul(1000);
+        let patience = i64::try_from(spend.patience_s).unwrap_or(i64::MAX).saturating_mul(1000);
         let waits = end.is_some_and(|end| self.target.has_virtual_clock() || end - self.target.now_ms() <= patience);
         let to_the_end = spend.to_the_end && left <= Spend::MOST && waits;
         let mut steps = vec![first];
