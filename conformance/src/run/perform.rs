@@ -218,10 +218,9 @@ impl Run {
             *next = slot + gap;
             slot
         };
-        let mut stop = self.options.stop.clone();
         tokio::select! {
             () = tokio::time::sleep_until(slot.into()) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = self.stopped() => {}
         }
     }
 
