@@ -83,9 +83,10 @@ impl Depot {
         }
         minute.asked += 1;
         let asked = i64::try_from(minute.asked).unwrap_or(i64::MAX);
-        let spent = if self.has("quotes-count-twice") { asked * 2 } else { asked };
-        let least = if self.has("one-quote-too-many") { -1 } else { 0 };
-        let mut refused = limit - spent < least && !(self.has("quotes-without-end") && what == "quotes");
+        let of_quotes = |fault: &str| what == "quotes" && self.has(fault);
+        let spent = if of_quotes("quotes-count-twice") { asked * 2 } else { asked };
+        let least = if of_quotes("one-quote-too-many") { -1 } else { 0 };
+        let mut refused = limit - spent < least && !of_quotes("quotes-without-end");
         if refused {
             minute.refused += 1;
         }

@@ -105,6 +105,9 @@ async fn what_is_excluded_is_not_sent() {
     let contract = Contract::from_text("depot.yaml", DOCUMENT).unwrap();
     let exclude = vec![
         Filter::parse("tag:Tokens", &contract).unwrap(),
+        Filter::parse("tag:Lockers", &contract).unwrap(),
+        Filter::parse("tag:Prices", &contract).unwrap(),
+        Filter::parse("id:getSite", &contract).unwrap(),
         Filter::parse("path:/parcels/*/events*", &contract).unwrap(),
     ];
     let plan = PlanOptions { exclude, ..PlanOptions::default() };
