@@ -67,6 +67,8 @@ pub enum Script {
     Single(Box<Call>),
     /// Use up a rate class and look at its edges.
     Exhaust(Box<Exhaust>),
+    /// Count down what an answer states, where no rate class is documented.
+    Spend(Box<Spend>),
     /// Use up a quota and look at its edges.
     Quota(Box<QuotaScript>),
     /// Take a session, let its lifetime pass, use it again. Needs a clock that can be moved.
@@ -491,6 +493,19 @@ pub struct Exhaust {
     pub recovery: bool,
 }
 
+/// Asks the same again and again and looks at what the documented headers state.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Spend {
+    /// The request that is repeated.
+    pub probe: Call,
+    /// Whether to go on until nothing is left, if that is near and its end can be waited for; a few requests otherwise.
+    pub to_the_end: bool,
+    /// How many seconds the end may be away, on a clock that cannot be moved.
+    pub patience_s: u64,
+    /// Whether nobody else is thought to use the counter.
+    pub alone: bool,
+}
+
 /// Uses up a quota.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct QuotaScript {
@@ -507,12 +522,20 @@ pub struct QuotaScript {
     pub recovery: bool,
 }
 
+impl Spend {
+    /// So many requests show whether a count goes down.
+    pub const FEW: u64 = 5;
+    /// More than this is not used up where nobody has documented it: it would be an attack, not a test.
+    pub const MOST: u64 = 200;
+}
+
 impl Case {
     /// The operation that the case is about.
     pub fn operation(&self) -> usize {
         match &self.script {
             Script::Single(call) | Script::Expire(call) => call.operation,
             Script::Exhaust(exhaust) => exhaust.probe.operation,
+            Script::Spend(spend) => spend.probe.operation,
             Script::Quota(quota) => quota.probe.operation,
             Script::Chain(chain) => chain.about,
             Script::Wire(wire) => wire.call.operation,
@@ -527,6 +550,7 @@ impl Case {
                 let others = exhaust.isolated.iter().chain(&exhaust.also_limited);
                 std::iter::once(&exhaust.probe).chain(others).collect()
             }
+            Script::Spend(spend) => vec![&spend.probe],
             Script::Quota(quota) => vec![&quota.probe],
             Script::Chain(chain) => chain.acts.iter().map(|act| &act.call).collect(),
             Script::Wire(wire) => vec![&wire.call],

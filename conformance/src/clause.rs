@@ -50,6 +50,7 @@ pub enum ClauseKind {
     Unmatched,
     RateHeaders,
     RateClass(String),
+    StatedLimit,
     Quota(String),
     Secret,
     State,
@@ -87,6 +88,8 @@ pub struct Clauses {
     pub unknown_method: ClauseId,
     /// Rate-limit headers.
     pub rate_headers: Option<ClauseId>,
+    /// What the rate-limit headers state is kept, where they are all that is documented.
+    pub stated_limits: Option<ClauseId>,
     /// By class name.
     pub classes: BTreeMap<String, ClauseId>,
     /// By quota name.
@@ -193,6 +196,21 @@ impl Clauses {
             let at = under("/x-contract/rate-limits/headers");
             add("contract/rate-limits/headers".to_owned(), statement, &at, None, ClauseKind::RateHeaders)
         });
+        // Without the vocabulary: by the headers that are documented, at the first of them.
+        let documented = contract.operations.iter().flat_map(|operation| &operation.responses).find_map(|response| {
+            let headers = response.rate_headers();
+            headers.limit.or(headers.remaining).or(headers.reset).or(headers.combined).or(headers.policy)
+        });
+        let documented = documented.filter(|_| limits.is_none());
+        let rate_headers = rate_headers.or_else(|| {
+            let statement = "the documented rate-limit headers say where a caller stands".to_owned();
+            let at = &documented?.at;
+            Some(add("contract/rate-limits/headers".to_owned(), statement, at, None, ClauseKind::RateHeaders))
+        });
+        let stated_limits = documented.map(|header| {
+            let statement = "what the rate-limit headers state is kept".to_owned();
+            add("contract/rate-limits/stated".to_owned(), statement, &header.at, None, ClauseKind::StatedLimit)
+        });
         let mut classes = BTreeMap::new();
         for (name, class) in limits.into_iter().flat_map(|limits| &limits.classes) {
             let statement = format!("{} requests in {} per {}", class.limit, class.window, class.per);
@@ -230,6 +248,7 @@ impl Clauses {
             unknown_path,
             unknown_method,
             rate_headers,
+            stated_limits,
             classes,
             quotas,
             catalogue,

@@ -17,6 +17,9 @@ pub mod plan;
 pub mod profile;
 pub mod report;
 pub mod run;
+#[cfg(feature = "selftest")]
+pub mod selftest;
+pub mod stated;
 pub mod subject;
 pub mod suite;
 pub mod target;

@@ -181,6 +181,7 @@ fn every_help_reads_well() {
         "merge",
         "profile-schema",
         "report-schema",
+        "selftest",
     ] {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let output = trueline(folder.path(), &args);
@@ -547,4 +548,30 @@ fn the_schema_of_profiles_is_a_schema() {
     let output = trueline(folder.path(), &["profile-schema"]);
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
     assert!(schema["properties"]["base-url"].is_object(), "{schema}");
+}
+
+#[test]
+fn the_selftest_says_what_found_each_fault() {
+    let folder = folder();
+    let output = trueline(folder.path(), &["selftest", "--fault", "patch-wipes", "--family", "time.budget"]);
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    let said = out(&output);
+    // How long it took and how much was sent is no matter of the words.
+    let (said, figures) = said.trim_end().rsplit_once('\n').expect("the last line has figures");
+    assert!(figures.contains(" requests in "), "{figures}");
+    insta::assert_snapshot!(said, @r"
+    found  depot          patch-wipes                        state.patch-is-partial
+    found  depot          full-pages-take-seconds            time.budget
+
+    state        1 of   1
+    time         1 of   1
+    2 of 2 faults found
+    ");
+    let output = trueline(folder.path(), &["selftest", "--fault", "patch-wipe"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    insta::assert_snapshot!(said, @r"
+    error: there is no fault `patch-wipe`
+    help: did you mean `patch-wipes`?
+    ");
 }

@@ -580,10 +580,7 @@ impl Operation {
         let with = self.security.iter().filter_map(|alternative| alternative.schemes.get(scheme));
         let mut sets: Vec<Vec<&str>> = Vec::new();
         for scopes in with {
-            let mut set: Vec<&str> = scopes.iter().map(String::as_str).collect();
-            if set.is_empty() && !self.scopes_are_standard() {
-                set = self.required_scopes.iter().map(String::as_str).collect();
-            }
+            let mut set = self.with_words(scopes);
             set.sort_unstable();
             set.dedup();
             if !sets.contains(&set) {
@@ -593,9 +590,18 @@ impl Operation {
         sets
     }
 
-    /// Whether [`Operation::required_scopes`] comes from `security` and not from `x-required-scopes`.
-    fn scopes_are_standard(&self) -> bool {
-        self.security.iter().flat_map(|alternative| alternative.schemes.values()).any(|scopes| !scopes.is_empty())
+    /// The scopes or roles that a credential of `scheme` needs for one alternative of the operation's security.
+    pub fn scopes_for<'s>(&'s self, alternative: &'s SecurityRequirement, scheme: &str) -> Option<Vec<&'s str>> {
+        Some(self.with_words(alternative.schemes.get(scheme)?))
+    }
+
+    /// What an alternative asks for, and what `x-required-scopes` does: whatever the alternatives do not have in common.
+    fn with_words<'s>(&'s self, asked: &'s [String]) -> Vec<&'s str> {
+        let mut scopes: Vec<&str> = asked.iter().map(String::as_str).collect();
+        if self.required_scopes != common_scopes(&self.security) {
+            scopes.extend(self.required_scopes.iter().map(String::as_str));
+        }
+        scopes
     }
 
     /// The parameter with this name and place.
@@ -610,6 +616,25 @@ impl Operation {
             PathPiece::Literal(_) => None,
         })
     }
+}
+
+/// The scopes or roles that whoever calls must have: those that every alternative with scopes asks for. Where the
+/// alternatives differ, [`Operation::scope_sets`] tells them apart.
+pub(crate) fn common_scopes(security: &[SecurityRequirement]) -> Vec<String> {
+    let mut sets = security.iter().filter_map(|alternative| {
+        let mut scopes: Vec<&String> = Vec::new();
+        for scope in alternative.schemes.values().flatten() {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        (!scopes.is_empty()).then_some(scopes)
+    });
+    let Some(mut common) = sets.next() else { return Vec::new() };
+    for set in sets {
+        common.retain(|scope| set.contains(scope));
+    }
+    common.into_iter().cloned().collect()
 }
 
 impl PathTemplate {

@@ -1,51 +1,83 @@
 //! A second service with a document without any extension: quiet when it is right, and every one of its faults is found by
-//! the check that names it.
+//! the check that names it. With an overlay that adds the vocabulary, likewise.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use trueline_conformance::event::Event;
 use trueline_conformance::run::RunOptions;
-use trueline_tests::depot::{FAULTS, depot, said};
+use trueline_conformance::selftest::{self, Outcome, Service};
+use trueline_tests::depot::{FAULTS, FAULTS_IN_WORDS, depot};
+use trueline_tests::faults::FAULTS as RAGCHATS;
+
+/// Fifty take minutes without optimization: `trueline selftest --seeds 50`.
+const SEEDS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clean_depot_has_no_findings_over_twenty_seeds() {
-    for seed in 0..20 {
-        let (suite, target) = depot("").unwrap();
-        let report = suite.seed(seed).run(target).await.unwrap();
-        assert!(report.findings.is_empty(), "seed {seed}: {}", said(&report));
-        assert!(report.flaky.is_empty(), "seed {seed}: {:#?}", report.flaky);
-        assert!(report.complete && report.interrupted.is_none());
-        for operation in &report.operations {
-            let success = operation.statuses.keys().any(|status| (200..300).contains(status));
-            assert!(success, "seed {seed}: no success of {}: {:?}", operation.id, operation.statuses);
-        }
+    let services = Service::all().unwrap();
+    let jobs = selftest::jobs(&services, SEEDS, |_| false);
+    let outcomes = selftest::run(services, jobs, |_| {}).await.unwrap();
+    assert_eq!(outcomes.len(), 40);
+    for outcome in outcomes {
+        assert!(outcome.passed(), "{}", outcome.line());
+        assert!(outcome.without_success.is_empty(), "{}: {:?}", outcome.line(), outcome.without_success);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_of_the_depot_is_found_by_the_check_that_names_it() {
-    let mut matrix = String::new();
-    let mut missed = Vec::new();
-    for (fault, check) in FAULTS {
-        let (suite, target) = depot(fault).unwrap();
-        let report = suite.seed(1).run(target).await.unwrap();
-        let found: BTreeSet<&str> = report.findings.iter().map(|finding| finding.check.as_str()).collect();
-        if !found.contains(check) {
-            missed.push(*fault);
-        }
-        let others: Vec<&str> = found.iter().copied().filter(|one| one != check).collect();
-        let mark = if found.contains(check) { "found" } else { "MISSED" };
-        let also = if others.is_empty() { String::new() } else { format!("  also {}", others.join(", ")) };
-        writeln!(matrix, "{mark} {fault:<36} {check}{also}").unwrap();
+    let services = Service::all().unwrap();
+    let jobs = selftest::jobs(&services, 0, |_| true);
+    let outcomes = selftest::run(services, jobs, |_| {}).await.unwrap();
+    let lines: Vec<String> = outcomes.iter().map(Outcome::line).collect();
+    insta::assert_snapshot!("depot_kill_matrix", format!("{}\n\n{}", lines.join("\n"), selftest::summary(&outcomes)));
+    let missed: Vec<&String> =
+        lines.iter().zip(&outcomes).filter(|(_, one)| !one.passed()).map(|(line, _)| line).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// Which fault proves which check; a check without one is not done.
+#[test]
+fn every_check_has_a_seeded_fault() {
+    let of_depot = FAULTS.iter().map(|fault| (fault.check, format!("depot {}", fault.name)));
+    let in_words = FAULTS_IN_WORDS.iter().map(|fault| (fault.check, format!("depot-in-words {}", fault.name)));
+    let of_ragchats = RAGCHATS.iter().map(|fault| (fault.check, format!("ragchats {}", fault.name)));
+    let mut proofs: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (check, fault) in of_depot.chain(in_words).chain(of_ragchats) {
+        assert!(trueline_conformance::check::find(check).is_some(), "{fault}: there is no check {check}");
+        proofs.entry(check).or_default().push(fault);
     }
-    let count = FAULTS.len();
-    insta::assert_snapshot!(
-        "depot_kill_matrix",
-        format!("{matrix}\n{} of {count} faults found\n", count - missed.len())
-    );
-    assert!(missed.is_empty(), "missed: {missed:?}");
+    let mut page = String::new();
+    for check in trueline_conformance::check::all() {
+        let meta = check.meta();
+        let of = proofs.get(meta.id).map(Vec::as_slice).unwrap_or_default();
+        assert!(!of.is_empty(), "{} has no seeded fault", meta.id);
+        writeln!(page, "{}: {}", meta.id, meta.fault).unwrap();
+        of.iter().for_each(|fault| writeln!(page, "    {fault}").unwrap());
+    }
+    insta::assert_snapshot!("every_check_and_its_faults", page);
+}
+
+#[test]
+fn the_catalogue_is_wide_enough() {
+    let mut families: BTreeMap<&str, usize> = BTreeMap::new();
+    for fault in FAULTS {
+        *families.entry(fault.check.split('.').next().unwrap()).or_default() += 1;
+    }
+    for family in
+        ["response", "error", "auth", "scope", "input", "limit", "state", "tenancy", "secret", "method", "time"]
+    {
+        assert!(families.get(family).is_some_and(|count| *count >= 3), "{family}: {families:?}");
+    }
+    assert!(FAULTS.len() + FAULTS_IN_WORDS.len() + RAGCHATS.len() >= 120);
+    for catalogue in [FAULTS, FAULTS_IN_WORDS] {
+        let names: BTreeSet<&str> = catalogue.iter().map(|fault| fault.name).collect();
+        assert_eq!(names.len(), catalogue.len());
+    }
+    // The document goes without the vocabulary; only the overlay brings it.
+    assert!(!trueline_tests::depot::DOCUMENT.lines().any(|line| line.trim_start().starts_with("x-")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,6 +96,8 @@ pub struct Sequence<'a> {
     pub steps: &'a [Step],
     /// Of an exhausted class: how many requests may have been counted in its window before the first step.
     pub earlier: u64,
+    /// Whether the service goes by a clock that only the harness moves.
+    pub virtual_clock: bool,
 }
 
 /// One exchange of a sequence.
@@ -129,6 +131,8 @@ pub enum Purpose {
     BeforeReset,
     /// After the promised end: must pass.
     AfterReset,
+    /// After the wait that a refusal asked for: must pass.
+    AfterWait,
     /// While the session lives: must pass.
     Alive,
     /// Just before the session's lifetime ends: must pass.

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     #[command(name = "profile-schema", after_help = "Example:\n  trueline profile-schema > profile.schema.json")]
     ProfileSchema,
     ReportSchema(ReportSchemaArgs),
+    #[cfg(feature = "selftest")]
+    Selftest(SelftestArgs),
 }
 
 const ABOUT_EXITS: &str = "\
@@ -337,6 +339,36 @@ pub(crate) struct LoginCheckArgs {
     pub(crate) inputs: Inputs,
     #[command(flatten)]
     pub(crate) address: Address,
+}
+
+/// Prove the tool on itself: services with seeded faults, each found by its check, and silence where there is none.
+#[cfg(feature = "selftest")]
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+The services run inside of this process; nothing is sent anywhere.
+
+Examples:
+  trueline selftest                          everything
+  trueline selftest --family limit           the faults of one family
+  trueline selftest --fault patch-wipes      one fault
+  trueline selftest --seeds 50 --quiet       everything, the right services fifty times
+
+Exit codes:
+  0 every fault was found by its check and the right services were met with silence, 1 not so,
+  2 wrong usage")]
+pub(crate) struct SelftestArgs {
+    /// How many seeds the right services are run with [default: 3, or 0 where only a part is asked for]
+    #[arg(long, value_name = "N")]
+    pub(crate) seeds: Option<u64>,
+    /// Only faults of this family or check
+    #[arg(long = "family", value_name = "FAMILY")]
+    pub(crate) families: Vec<String>,
+    /// Only this fault
+    #[arg(long = "fault", value_name = "NAME")]
+    pub(crate) faults: Vec<String>,
+    /// Print what went wrong and the counts only
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 /// What is held to what.

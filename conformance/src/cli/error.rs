@@ -36,6 +36,9 @@ pub(crate) enum CliError {
     Merge(#[from] MergeError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[cfg(feature = "selftest")]
+    #[error(transparent)]
+    Selftest(#[from] trueline_conformance::selftest::SelftestError),
     #[error("cannot print as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -59,6 +62,8 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             CliError::Run(RunError::Unreachable { .. } | RunError::CredentialDead { .. }) => ExitCode::Unreachable,
+            #[cfg(feature = "selftest")]
+            CliError::Selftest(_) => ExitCode::Usage,
             CliError::NothingToTest { .. } => ExitCode::NothingTested,
             CliError::Usage { .. }
             | CliError::Journal(_)

@@ -13,6 +13,8 @@ mod output;
 mod plan;
 mod replay;
 mod reports;
+#[cfg(feature = "selftest")]
+mod selftest;
 mod stop;
 
 use clap::Parser;
@@ -46,6 +48,8 @@ pub(crate) fn main() -> ExitCode {
         Command::ReportSchema(_) => output::print_json(&trueline_conformance::report::json_schema()),
         Command::Cleanup(args) => block_on(cleanup::run(args)),
         Command::LoginCheck(args) => block_on(login_check::run(args)),
+        #[cfg(feature = "selftest")]
+        Command::Selftest(args) => block_on(selftest::run(args)),
         Command::ProfileSchema => output::print_json(&trueline_conformance::profile::json_schema()),
     };
     done.unwrap_or_else(|error| {

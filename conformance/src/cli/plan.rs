@@ -132,6 +132,10 @@ fn listed(subject: &Subject, case: &Case) -> Listed {
         Script::Exhaust(exhaust) => {
             format!("exactly {} requests pass in a window, then 429", exhaust.limit)
         }
+        Script::Spend(spend) if spend.to_the_end => {
+            "what the headers state goes down to nothing, then 429 until the window ends".to_owned()
+        }
+        Script::Spend(_) => "what the headers state goes down".to_owned(),
         Script::Quota(quota) => format!("exactly {} requests pass, then the quota's refusal", quota.limit),
         Script::Chain(chain) => {
             let names: Vec<&str> = chain.acts.iter().filter(|act| !act.optional).map(|act| act.name.as_str()).collect();
@@ -182,6 +186,8 @@ fn requests(script: &Script) -> u64 {
             let others = (exhaust.isolated.len() + exhaust.also_limited.len()) as u64;
             exhaust.limit + 1 + others + if exhaust.recovery { 2 } else { 0 }
         }
+        // How much is left nobody knows before it is asked for.
+        Script::Spend(_) => trueline_conformance::case::Spend::FEW,
         Script::Quota(quota) => quota.limit + 1 + if quota.recovery { 2 } else { 0 },
         // What is sent only if there is something to send it about is not counted.
         Script::Chain(chain) => chain.acts.iter().filter(|act| !act.optional).map(|act| u64::from(act.times)).sum(),

@@ -60,7 +60,7 @@ impl<'a> Allocator<'a> {
             Script::Single(call) => self.allocate_call(call),
             Script::Chain(chain) => self.allocate_chain(chain),
             Script::Wire(wire) => self.allocate_call(&mut wire.call),
-            Script::Expire(_) | Script::Exhaust(_) | Script::Quota(_) => Allocation::Send,
+            Script::Expire(_) | Script::Exhaust(_) | Script::Spend(_) | Script::Quota(_) => Allocation::Send,
         }
     }
 

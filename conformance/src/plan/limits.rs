@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use trueline_spec::contract::Operation;
+use trueline_spec::contract::{Operation, Response};
 use trueline_spec::vocabulary::{CheckStep, Effect, Per, QuotaUnit, RateClass};
 
 use super::Planner;
 use crate::case::{
-    ArgumentValue, Binding, Call, CallBody, Caller, Case, Exhaust, Expect, Instance, Phase, QuotaScript, Script,
+    ArgumentValue, Binding, Call, CallBody, Caller, Case, Exhaust, Expect, Instance, Phase, QuotaScript, Script, Spend,
 };
 use crate::profile::{Principal, Purpose};
 
@@ -16,6 +16,7 @@ const RESERVED: u32 = 1_000_000;
 
 pub(super) fn plan(planner: &Planner<'_>, cases: &mut Vec<Case>) {
     let Some(limits) = planner.subject.contract.vocabulary.as_ref().and_then(|one| one.rate_limits.as_ref()) else {
+        stated(planner, cases);
         return quotas(planner, cases);
     };
     // Those that count per resource first: they need resources made, by the principals whose own limits come after.
@@ -37,6 +38,41 @@ pub(super) fn plan(planner: &Planner<'_>, cases: &mut Vec<Case>) {
         }
     }
     quotas(planner, cases);
+}
+
+/// Without rate classes: what reads, and documents by a header what is left. A few of them to the end.
+fn stated(planner: &Planner<'_>, cases: &mut Vec<Case>) {
+    /// Where each operation has a counter of its own, each costs a window's time.
+    const TO_THE_END: usize = 3;
+    let says = |operation: &Operation| {
+        let success = operation.responses.iter().filter(|response| response.status.to_string().starts_with('2'));
+        success.map(Response::rate_headers).any(|headers| headers.remaining.or(headers.combined).is_some())
+    };
+    let reads = |operation: &Operation| operation.effect == Effect::Read && says(operation);
+    let mut operations: Vec<(usize, &Operation)> =
+        planner.operations().filter(|(_, operation)| reads(operation)).collect();
+    operations.sort_by_key(|(_, operation)| operation.path_parameters().count());
+    for (number, (index, operation)) in operations.into_iter().enumerate() {
+        let mut reserved = planner.reserved(Purpose::Limits);
+        let reserved = reserved.find(|(who, one)| {
+            planner.accepts(operation, one) && !one.denied.contains(&operation.id) && planner.can_bind(operation, who)
+        });
+        let caller = match reserved {
+            Some((who, _)) => Some(Caller::Principal(who.to_owned())),
+            None => planner.callers(operation).into_iter().next(),
+        };
+        let Some(probe) = caller.and_then(|caller| planner.plain_call(index, &caller)) else { continue };
+        // Without a documented 429 nobody promises that there is an end.
+        let to_the_end =
+            number < TO_THE_END && operation.response(429).is_some_and(|one| one.status.to_string() == "429");
+        let alone = reserved.is_some() || planner.options.virtual_clock;
+        cases.push(Case {
+            id: format!("limits/stated/{}", operation.id),
+            phase: Phase::Limits,
+            check: "limit.countdown".into(),
+            script: Script::Spend(Box::new(Spend { probe, to_the_end, patience_s: planner.options.patience_s, alone })),
+        });
+    }
 }
 
 /// The schemes with which a class is to be used up, each apart: one, unless each credential has a counter of its own and

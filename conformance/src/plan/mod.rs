@@ -297,13 +297,14 @@ impl<'a> Planner<'a> {
 
     /// Whether a principal's credentials satisfy an operation, the scopes that they have included.
     pub fn accepts(&self, operation: &Operation, principal: &Principal) -> bool {
-        let enough = |asked: &[String]| match &principal.scopes {
-            Some(scopes) => operation.required_scopes.iter().chain(asked).all(|scope| scopes.contains(scope)),
+        let enough = |asked: &[&str]| match &principal.scopes {
+            Some(scopes) => asked.iter().all(|scope| scopes.iter().any(|one| one == scope)),
             None => true,
         };
-        principal
-            .opens(operation)
-            .is_some_and(|needed| needed.schemes.get(&principal.scheme).is_some_and(|asked| enough(asked)))
+        operation.security.iter().any(|alternative| {
+            let scopes = operation.scopes_for(alternative, &principal.scheme);
+            scopes.is_some_and(|scopes| enough(&scopes)) && alternative.schemes.keys().all(|one| principal.holds(one))
+        })
     }
 
     /// Those who may call an operation with success: the first principal of the first group of each accepted scheme, and

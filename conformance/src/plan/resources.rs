@@ -276,19 +276,19 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The scopes that an operation asks of a credential of this scheme.
-    pub fn required_scopes(&self, operation: &Operation, scheme: &str) -> Vec<String> {
-        let mut scopes = operation.required_scopes.clone();
-        for alternative in &operation.security {
-            if alternative.schemes.len() == 1
-                && let Some(asked) = alternative.schemes.get(scheme)
-            {
-                scopes.extend(asked.iter().cloned());
+    /// The scopes that an operation asks of a credential of this scheme alone: sets, of which one is enough.
+    pub fn scope_sets(&self, operation: &Operation, scheme: &str) -> Vec<Vec<String>> {
+        let mut sets: Vec<Vec<String>> = Vec::new();
+        for alternative in operation.security.iter().filter(|one| one.schemes.len() == 1) {
+            let Some(asked) = operation.scopes_for(alternative, scheme) else { continue };
+            let mut set: Vec<String> = asked.into_iter().map(str::to_owned).collect();
+            set.sort();
+            set.dedup();
+            if !sets.contains(&set) {
+                sets.push(set);
             }
         }
-        scopes.sort();
-        scopes.dedup();
-        scopes
+        sets
     }
 
     /// Whether a scheme alone opens an operation, scopes aside.
@@ -306,7 +306,7 @@ impl<'a> Planner<'a> {
         }
         for operation in &self.subject.contract.operations {
             if self.takes(operation, scheme) {
-                scopes.extend(self.required_scopes(operation, scheme));
+                scopes.extend(self.scope_sets(operation, scheme).into_iter().flatten());
             }
         }
         scopes.sort();

@@ -185,7 +185,7 @@ impl Run {
     }
 
     /// How long to wait before the same request is sent again, where the service says that it has had enough. Only outside
-    /// the phase that makes it say so, only on a clock that is not the harness's, and not without end.
+    /// the phase that makes it say so, and not without end.
     pub(super) fn backs_off(&self, call: &Call, exchange: &Exchange, attempt: u32) -> Option<std::time::Duration> {
         const LONGEST: std::time::Duration = std::time::Duration::from_secs(30);
         /// After so many refusals in a row nobody waits any more: there is no room at all.
@@ -199,7 +199,9 @@ impl Run {
         }
         let wanted = matches!(&call.expect, Expect::Refused { statuses, .. } if statuses.contains(&response.status));
         let strikes = self.throttled.fetch_add(1, Ordering::Relaxed);
-        if self.target.has_virtual_clock()
+        // Where classes are documented, the plan keeps within them, and no clock is moved but at its barriers.
+        let planned = self.subject.contract.vocabulary.as_ref().is_some_and(|one| one.rate_limits.is_some());
+        if self.target.has_virtual_clock() && planned
             || self.in_limits.load(Ordering::Relaxed)
             || wanted
             || attempt >= 3

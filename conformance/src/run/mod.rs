@@ -505,20 +505,23 @@ impl Run {
             self.say(Event::ClockAdvanced { seconds: by.as_secs(), why: why.to_owned() }).await;
         } else {
             self.say(Event::Note { text: format!("waiting {} s: {why}", by.as_secs()) }).await;
-            let mut stop = self.options.stop.clone();
-            tokio::select! {
-                () = tokio::time::sleep(by) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
+            self.pass_quietly(by).await;
+        }
+    }
+
+    /// Until somebody stops the run; for ever where nobody can.
+    async fn stopped(&self) {
+        let mut stop = self.options.stop.clone();
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
     /// As [`Run::pass`], for pauses that are not worth a word.
     async fn pass_quietly(&self, by: Duration) {
-        let mut stop = self.options.stop.clone();
         tokio::select! {
             () = tokio::time::sleep(by) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = self.stopped() => {}
         }
     }
 

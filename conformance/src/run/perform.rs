@@ -112,9 +112,18 @@ impl Run {
         let mut secrets = self.lasting_secrets();
         if let Some(CallBody::Value { value, .. }) = &call.body {
             let names = self.subject.secret_names();
-            for (key, text) in super::sessions::strings(value) {
-                // Short values turn up by accident.
-                if text.len() >= 8 && names.contains(&key) {
+            let (secret, plain): (Vec<_>, Vec<_>) =
+                super::sessions::strings(value).into_iter().partition(|(key, _)| names.contains(key));
+            let arguments = call.arguments.iter().filter_map(|argument| match &argument.value {
+                ArgumentValue::Value(value) => Some(value),
+                ArgumentValue::Bound(_) => None,
+            });
+            let arguments: Vec<String> = arguments.map(ToString::to_string).collect();
+            for (_, text) in secret {
+                // Short values turn up by accident, and what stands elsewhere in the request too may be shown for that.
+                let elsewhere = plain.iter().any(|(_, other)| other.contains(text))
+                    || arguments.iter().any(|other| other.contains(text));
+                if text.len() >= 8 && !elsewhere {
                     secrets.push(text.to_owned());
                 }
             }
@@ -137,6 +146,7 @@ impl Run {
             self.note_use(call);
             let exchange = self.exchange(request).await;
             match self.backs_off(call, &exchange, attempt) {
+                Some(wait) if self.target.advance(wait) => {}
                 Some(wait) => self.pass_quietly(wait).await,
                 None => {
                     self.note_resource(call, &exchange);
@@ -209,10 +219,9 @@ impl Run {
             *next = slot + gap;
             slot
         };
-        let mut stop = self.options.stop.clone();
         tokio::select! {
             () = tokio::time::sleep_until(slot.into()) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = self.stopped() => {}
         }
     }
 

@@ -49,6 +49,8 @@ impl<'a> Reasons<'a> {
                 "the profile reserves no principal for `limits`, so the class was not used up".to_owned()
             }
             ClauseKind::RateClass(_) => "no request of the profile's principals falls into this class alone".to_owned(),
+            ClauseKind::StatedLimit if !ran(Phase::Limits) => not_run(Phase::Limits),
+            ClauseKind::StatedLimit => "no answer that a principal of the profile got stated what is left".to_owned(),
             ClauseKind::Quota(_) if !ran(Phase::Limits) => not_run(Phase::Limits),
             ClauseKind::Quota(name)
                 if self.run.subject.contract.quota(name).is_some_and(|quota| quota.unit == QuotaUnit::Seconds) =>

@@ -8,9 +8,10 @@ use trueline_spec::vocabulary::{QuotaWindow, ResetUnit};
 use super::Run;
 use super::bindings::CaseContext;
 use super::perform::Attempt;
-use crate::case::{Call, Caller, Case, Exhaust, QuotaScript, Script};
+use crate::case::{Call, Caller, Case, Exhaust, QuotaScript, Script, Spend};
 use crate::check::{Purpose, Sequence, Step, Verdicts};
 use crate::exchange::Exchange;
+use crate::stated::Stated;
 use crate::subject::lock;
 
 /// A class that allows more than this in a window is not used up: it would be an attack, not a test.
@@ -20,6 +21,7 @@ impl Run {
     pub(crate) async fn attempt_sequence(&self, case: &Case) -> Result<Attempt, String> {
         let steps = match &case.script {
             Script::Exhaust(exhaust) => self.exhaust(exhaust).await?,
+            Script::Spend(spend) => self.spend(spend).await?,
             Script::Quota(quota) => self.use_up(quota).await?,
             Script::Expire(call) => self.expire(call).await?,
             Script::Chain(chain) => self.chain(chain).await?,
@@ -43,6 +45,7 @@ impl Run {
             case,
             steps: &steps,
             earlier,
+            virtual_clock: self.target.has_virtual_clock(),
         };
         for check in crate::check::all() {
             verdicts.asking(*check, Some(case.operation()), |verdicts| check.judge_sequence(&sequence, verdicts));
@@ -148,6 +151,81 @@ impl Run {
         }
         steps.push(self.step(&exhaust.probe, &mut context, Purpose::AfterReset).await?);
         Ok(())
+    }
+
+    /// Counts down what the documented headers state. To the end only where that is near, and where its end comes within the
+    /// run's patience: whoever shares the counter is shut out until then.
+    async fn spend(&self, spend: &Spend) -> Result<Vec<Step>, String> {
+        let mut context = CaseContext::default();
+        let first = self.step(&spend.probe, &mut context, Purpose::Count).await?;
+        if first.exchange.status() == Some(429) {
+            return Err("the counter was used up before".to_owned());
+        }
+        let stated = self.stated(&first);
+        let left = stated.left().and_then(|left| u64::try_from(left).ok());
+        let left = left.ok_or("the answer does not state what is left")?;
+        if left == 0 {
+            return Err("nothing was left after the first request".to_owned());
+        }
+        // Every window ends some time, the tightest first.
+        let end = stated.end_ms(i64::try_from(left).unwrap_or(i64::MAX));
+        let patience = i64::try_from(spend.patience_s).unwrap_or(i64::MAX).saturating_mul(1000);
+        let waits = end.is_some_and(|end| self.target.has_virtual_clock() || end - self.target.now_ms() <= patience);
+        let to_the_end = spend.to_the_end && left <= Spend::MOST && waits;
+        let mut steps = vec![first];
+        // A count that does not go down shows in a few.
+        let more = if to_the_end { left.max(Spend::FEW - 1) } else { Spend::FEW - 1 };
+        for _ in 0..more {
+            if self.must_stop().is_some() {
+                return Err("the run ended before the counter was used up".to_owned());
+            }
+            let step = self.step(&spend.probe, &mut context, Purpose::Count).await?;
+            let over = step.exchange.status() == Some(429) || self.stated(&step).left() == Some(0);
+            steps.push(step);
+            if over {
+                break;
+            }
+        }
+        if !to_the_end {
+            return Ok(steps);
+        }
+        let nothing_left = steps.last().is_some_and(|last| self.stated(last).left() == Some(0));
+        if nothing_left {
+            for _ in 0..2 {
+                steps.push(self.step(&spend.probe, &mut context, Purpose::Over).await?);
+            }
+        }
+        // By what a refusal said, and by what its counter says; the earlier moment first.
+        let mut moments = Vec::new();
+        let refused = steps.iter().rfind(|step| step.exchange.status() == Some(429));
+        if let Some(refused) = refused {
+            let response = refused.exchange.response();
+            let wait = response.and_then(crate::stated::retry_after_s).and_then(Result::ok);
+            moments.extend(wait.map(|wait| (refused.sent_ms + wait.saturating_mul(1000), Purpose::AfterWait)));
+            let reset = self.stated(refused).end_ms(0).or(end);
+            moments.extend(reset.map(|reset| (reset, Purpose::AfterReset)));
+        } else if let Some(end) = end {
+            // Nobody was refused; whoever shares the counter is to find it as it was.
+            moments.push((end, Purpose::AfterReset));
+        }
+        moments.sort_by_key(|(moment, _)| *moment);
+        for (moment, purpose) in moments {
+            // Both may be rounded.
+            let wait = moment - self.target.now_ms() + 1_000;
+            if wait > 0 && (self.target.has_virtual_clock() || wait <= patience.saturating_add(2_000)) {
+                self.pass(millis(wait), "looking at the end of a rate window").await;
+            } else if wait > 0 {
+                continue;
+            }
+            steps.push(self.step(&spend.probe, &mut context, purpose).await?);
+        }
+        Ok(steps)
+    }
+
+    /// What the answer of a step states of rate limits.
+    fn stated(&self, step: &Step) -> Stated {
+        let operation = self.subject.operation(step.call.operation);
+        step.exchange.response().map(|response| Stated::of(operation, response)).unwrap_or_default()
     }
 
     async fn use_up(&self, quota: &QuotaScript) -> Result<Vec<Step>, String> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Node, Reader, Version};
 use crate::contract::{
     Body, Media, Operation, Parameter, ParameterEncoding, ParameterPlace, PathPiece, PathTemplate, Schema,
-    SecurityRequirement, Style,
+    SecurityRequirement, Style, common_scopes,
 };
 use crate::document::Location;
 use crate::problem::{Problem, did_you_mean};
@@ -140,7 +140,8 @@ impl<'d> Reader<'d> {
             _ => Effect::Write,
         });
         let error_codes = self.codes_of(node, &words.error_codes, vocabulary, secured);
-        let required_scopes = if node.has("x-required-scopes") { words.required_scopes } else { scopes_of(&security) };
+        let required_scopes =
+            if node.has("x-required-scopes") { words.required_scopes } else { common_scopes(&security) };
         Operation {
             id: self.text(node, "operationId").unwrap_or_default(),
             id_is_made: false,
@@ -604,25 +605,6 @@ fn is_stream(media_type: &str) -> bool {
             | "application/x-jsonlines"
             | "application/json-seq"
     ) || media_type.ends_with("+json-seq")
-}
-
-/// The scopes or roles that whoever calls must have: those that every alternative with scopes asks for. Where the
-/// alternatives differ, [`Operation::scope_sets`] tells them apart.
-fn scopes_of(security: &[SecurityRequirement]) -> Vec<String> {
-    let mut sets = security.iter().filter_map(|alternative| {
-        let mut scopes: Vec<&String> = Vec::new();
-        for scope in alternative.schemes.values().flatten() {
-            if !scopes.contains(&scope) {
-                scopes.push(scope);
-            }
-        }
-        (!scopes.is_empty()).then_some(scopes)
-    });
-    let Some(mut common) = sets.next() else { return Vec::new() };
-    for set in sets {
-        common.retain(|scope| set.contains(scope));
-    }
-    common.into_iter().cloned().collect()
 }
 
 /// Lower case, without parameters: `Application/JSON; charset=utf-8` is `application/json`.

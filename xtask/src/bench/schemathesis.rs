@@ -100,6 +100,8 @@ pub(super) fn measure(root: &Path, options: &Options) -> Result<String, String> 
         .step_by(options.every.max(1))
         .collect();
     let ours = |fault: &str| {
+        let profile = Command::new(&server).args(["profile", fault]).output().map_err(|error| error.to_string())?;
+        std::fs::write(folder.path().join("profile.toml"), profile.stdout).map_err(|error| error.to_string())?;
         let service = Service::start(&server, fault)?;
         by_trueline(&trueline, &documents, &service.url, folder.path())
     };

@@ -9,6 +9,7 @@ mod quota;
 mod recovers;
 mod reset;
 mod retry_after;
+mod stated;
 mod value;
 
 use trueline_spec::vocabulary::RateLimits;

@@ -1,4 +1,5 @@
 use super::super::{Break, Check, Level, Meta, Purpose, Sequence, Verdicts};
+use super::stated::{Told, offending};
 use super::{exhausted, number, steps_for};
 use crate::finding::Offending;
 
@@ -14,7 +15,8 @@ static META: Meta = Meta {
     sends: "after limit.enforced: the same request once the promised moment has passed; needs a clock that can be moved, \
             or a window within the profile's patience",
     demands: "not 429, and the counter starts again at the limit",
-    guards: "one second on a clock that is not ours",
+    guards: "one second on a clock that is not ours; without rate classes only where somebody was refused and the refusal \
+             states the end, and only that nobody is refused then",
     fault: "the window never ends",
 };
 
@@ -24,6 +26,7 @@ impl Check for Recovers {
     }
 
     fn judge_sequence(&self, sequence: &Sequence<'_>, verdicts: &mut Verdicts) {
+        by_documented_headers(sequence, verdicts);
         let Some((exhaust, clause, limits)) = exhausted(sequence) else { return };
         for step in steps_for(sequence.steps, Purpose::AfterReset) {
             let Some(response) = step.exchange.response() else { continue };
@@ -45,5 +48,22 @@ impl Check for Recovers {
                 });
             }
         }
+    }
+}
+
+/// Where no class is documented: after the stated end whoever was refused is let in.
+fn by_documented_headers(sequence: &Sequence<'_>, verdicts: &mut Verdicts) {
+    let Some(told) = Told::of(sequence) else { return };
+    let refused = told.for_purpose(Purpose::Over).filter(|(step, _)| step.exchange.status() == Some(429)).last();
+    let Some(counter) = refused.and_then(|(_, stated)| stated.counters.first()) else { return };
+    for (step, _) in told.for_purpose(Purpose::AfterReset) {
+        let Some(status) = step.exchange.status() else { continue };
+        verdicts.decide(status != 429, told.clause, || {
+            Break::new(&META, told.clause, format!("{} still refuses after the stated end of the window", told.who))
+                .with_values("room for a new window of requests", status.to_string())
+                .with_cause(told.who.to_owned())
+                .with_offending(offending(&counter.header))
+                .during(Purpose::AfterReset)
+        });
     }
 }

@@ -1,4 +1,5 @@
-use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
+use super::super::{Break, Check, Level, Meta, Purpose, Seen, Sequence, Verdicts};
+use super::stated::{Told, offending};
 use super::{limits, number, scheme};
 use crate::finding::Offending;
 
@@ -11,9 +12,12 @@ static META: Meta = Meta {
     title: "the limit header states the documented limit",
     rationale: "Clients plan by the documented figure; one that differs is a change of contract. The contract's \
                 `rate-limits.classes`, or the profile's `limits` for this deployment.",
-    sends: "nothing of its own; every answer of an operation with rate classes is looked at",
-    demands: "the header is the limit of the last class of the operation that applies to the caller; on a 429, of any",
-    guards: "calls whose credential is refused count as anonymous or not at all, so any class's figure will do there",
+    sends: "nothing of its own; every answer of an operation with rate classes is looked at; without classes, the requests of \
+            limit.countdown",
+    demands: "the header is the limit of the last class of the operation that applies to the caller; on a 429, of any; without \
+              classes, one window has one limit",
+    guards: "calls whose credential is refused count as anonymous or not at all, so any class's figure will do there; without \
+             classes only answers to one caller and one request, which name one end of the window",
     fault: "the header states twice the limit",
 };
 
@@ -48,5 +52,20 @@ impl Check for Value {
                 .with_cause(name.clone())
                 .with_offending(Offending::Header(header.to_ascii_lowercase()))
         });
+    }
+    fn judge_sequence(&self, sequence: &Sequence<'_>, verdicts: &mut Verdicts) {
+        let Some(told) = Told::of(sequence) else { return };
+        for run in told.runs() {
+            let Some(limit) = run.first.limit else { continue };
+            let other = run.rest.iter().filter_map(|one| one.limit).find(|other| *other != limit);
+            verdicts.decide(other.is_none(), told.clause, || {
+                let title = format!("{}: the limit changes within a window", told.who);
+                Break::new(&META, told.clause, title)
+                    .with_values(limit.to_string(), other.map(|other| other.to_string()).unwrap_or_default())
+                    .with_cause(format!("{} {}", told.who, run.first.name))
+                    .with_offending(offending(&run.first.header))
+                    .during(Purpose::Count)
+            });
+        }
     }
 }

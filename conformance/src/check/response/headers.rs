@@ -2,6 +2,7 @@ use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
 use super::documented;
 use crate::data::wire::header_can_be_valid;
 use crate::finding::Offending;
+use crate::stated::is_number;
 
 /// `response.headers`.
 pub(super) struct Headers;
@@ -32,6 +33,20 @@ impl Check for Headers {
             of_limits.is_some_and(|names| names.into_iter().flatten().any(|known| known.eq_ignore_ascii_case(name)))
         };
         let response = &operation.responses[index];
+        // Without rate classes, whether a documented one is there and is a number is for the family limit, too.
+        let rate = response.rate_headers();
+        let stated = seen.clauses().stated_limits.is_some();
+        let counts = [rate.limit, rate.remaining, rate.reset].into_iter().flatten();
+        let fields = [rate.combined, rate.policy].into_iter().flatten();
+        let left: Vec<&str> = counts
+            .filter(|one| match seen.response.header(&one.name) {
+                Some(text) => is_number(one) && text.trim().parse::<f64>().is_err(),
+                None => true,
+            })
+            .chain(fields.filter(|one| seen.response.header(&one.name).is_none()))
+            .map(|one| one.name.as_str())
+            .collect();
+        let is_of_limits = |name: &str| is_of_limits(name) || stated && left.contains(&name);
         for (number, header) in response.headers.iter().enumerate() {
             let clause = clauses.headers[number];
             let broken = |title: String, actual: String| {

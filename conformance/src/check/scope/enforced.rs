@@ -15,7 +15,7 @@ static META: Meta = Meta {
                 of the operation's security requirement, `x-required-scopes`, or the profile's `denied`.",
     sends: "each operation, with a valid request that names what exists, as each principal whose `scopes` lack one that the \
             operation asks for or whose `denied` lists it; where credentials can be made with chosen scopes (`mint`), with all \
-            scopes but each one that is needed",
+            scopes but each one that is needed; where several sets of scopes are alternatives, but one of each",
     demands: "no success",
     guards: "a principal without `scopes` in the profile is thought to have all; 401 and 429 say nothing of scopes; what a \
              service does not find for want of a right is left to scope.answer",

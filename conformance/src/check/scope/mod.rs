@@ -54,19 +54,42 @@ fn unauthorized(planner: &Planner<'_>) -> Vec<(String, Call)> {
         let Some(scheme) = planner.minted_scheme(by) else { continue };
         let all = planner.mintable(by);
         for (index, operation) in planner.operations().filter(|(_, one)| planner.takes(one, scheme)) {
-            for scope in planner.required_scopes(operation, scheme) {
-                let scopes: Vec<String> = all.iter().filter(|one| **one != scope).cloned().collect();
+            for missing in insufficient(&planner.scope_sets(operation, scheme)) {
+                let scopes: Vec<String> = all.iter().filter(|one| !missing.contains(one)).cloned().collect();
                 if scopes.len() == all.len() || scopes.is_empty() {
                     continue;
                 }
                 let Some(mut call) = planner.plain_call(index, &Caller::Principal(by.to_owned())) else { continue };
                 call.caller = Caller::Minted { by: by.to_owned(), scopes };
                 call.expect = expect(planner, index, None);
-                calls.push((format!("{}/without/{scope}", operation.id), call));
+                calls.push((format!("{}/without/{}", operation.id, missing.join("+")), call));
             }
         }
     }
     calls
+}
+
+/// What a credential may lack so that none of the sets is whole: each scope, and where other sets would do without it, one of
+/// theirs.
+fn insufficient(sets: &[Vec<String>]) -> Vec<Vec<String>> {
+    let mut missing: Vec<Vec<String>> = Vec::new();
+    // Where one set is empty, any credential will do.
+    if sets.iter().any(Vec::is_empty) {
+        return missing;
+    }
+    for scope in sets.iter().flatten() {
+        let mut lacks = vec![scope.clone()];
+        for set in sets {
+            if !set.iter().any(|one| lacks.contains(one)) {
+                lacks.extend(set.first().cloned());
+            }
+        }
+        lacks.sort();
+        if !missing.contains(&lacks) {
+            missing.push(lacks);
+        }
+    }
+    missing
 }
 
 /// The clause of the scheme that a caller's credential belongs to.
@@ -74,4 +97,20 @@ fn clause(seen: &Seen<'_>) -> Option<ClauseId> {
     let security = &seen.clauses().of_operation(seen.call.operation).security;
     let of_scheme = seen.scheme.and_then(|scheme| security.get(scheme));
     of_scheme.or_else(|| security.values().next()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::insufficient;
+
+    #[test]
+    fn what_is_missing_is_missing_from_every_set() {
+        let sets = |sets: &[&[&str]]| -> Vec<Vec<String>> {
+            sets.iter().map(|set| set.iter().map(|scope| (*scope).to_owned()).collect()).collect()
+        };
+        assert_eq!(insufficient(&sets(&[&["a", "b"]])), sets(&[&["a"], &["b"]]));
+        assert_eq!(insufficient(&sets(&[&["a"], &["b", "c"]])), sets(&[&["a", "b"], &["a", "c"]]));
+        assert_eq!(insufficient(&sets(&[&["a"], &["a", "b"]])), sets(&[&["a"], &["a", "b"]]));
+        assert!(insufficient(&sets(&[&["a"], &[]])).is_empty());
+    }
 }

@@ -14,7 +14,7 @@ static META: Meta = Meta {
     rationale: "Whoever asks for the scopes that the document names must be let in; if more is needed, callers ask for \
                 everything (the least privilege of RFC 9700 section 2.3 is lost). The scopes of the operation's security \
                 requirement, or `x-required-scopes`.",
-    sends: "each operation with exactly its documented scopes, where credentials can be made with chosen scopes (`mint`); \
+    sends: "each operation with exactly its documented scopes (each set of them, where there are alternatives), where credentials can be made with chosen scopes (`mint`); \
             every valid request of a principal whose `scopes` the profile states",
     demands: "neither 401 nor 403",
     guards: "only principals whose scopes are known; only requests that name what the caller's own group has made",
@@ -31,21 +31,30 @@ impl Check for Sufficient {
             let Some(scheme) = planner.minted_scheme(by) else { continue };
             let all = planner.mintable(by);
             for (index, operation) in planner.operations().filter(|(_, one)| planner.takes(one, scheme)) {
-                let scopes = planner.required_scopes(operation, scheme);
-                let makeable = !scopes.is_empty() && scopes.iter().all(|scope| all.contains(scope));
+                let sets = planner.scope_sets(operation, scheme);
+                let makeable = |set: &&Vec<String>| !set.is_empty() && set.iter().all(|scope| all.contains(scope));
                 // Whoever makes credentials cannot give scopes that he has not.
                 let makes = planner
                     .minters()
                     .any(|(_, one)| one.mint.as_ref().is_some_and(|mint| mint.operation == operation.id));
-                if !makeable || makes || principal.denied.contains(&operation.id) || !planner.can_bind(operation, by) {
+                if makes || principal.denied.contains(&operation.id) || !planner.can_bind(operation, by) {
                     continue;
                 }
-                let Some(mut call) = planner.plain_call(index, &Caller::Principal(by.to_owned())) else { continue };
+                let Some(call) = planner.plain_call(index, &Caller::Principal(by.to_owned())) else { continue };
                 if !matches!(call.caller, Caller::Principal(_)) {
                     continue;
                 }
-                call.caller = Caller::Minted { by: by.to_owned(), scopes };
-                cases.push(planner.single(Phase::Access, META.id, format!("{}/exactly", operation.id), call));
+                for set in sets.iter().filter(makeable) {
+                    let mut call = call.clone();
+                    call.caller = Caller::Minted { by: by.to_owned(), scopes: set.clone() };
+                    let which = if sets.len() > 1 { format!("/{}", set.join("+")) } else { String::new() };
+                    cases.push(planner.single(
+                        Phase::Access,
+                        META.id,
+                        format!("{}/exactly{which}", operation.id),
+                        call,
+                    ));
+                }
             }
         }
     }

@@ -12,7 +12,8 @@ static META: Meta = Meta {
                 and `writeOnly`.",
     sends: "nothing of its own; every answer is searched for passwords, static keys and the secret values of its own request",
     demands: "none of them stands in the body or in a header",
-    guards: "values of fewer than eight characters are left out, they turn up by accident; tokens that an operation has \
+    guards: "values of fewer than eight characters are left out, they turn up by accident; so are values that stand in \
+             another place of their own request, too; tokens that an operation has \
              just issued are no leak",
     fault: "an answer repeats the API key that it was called with",
 };

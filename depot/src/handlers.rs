@@ -5,15 +5,17 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::store::{Kept, Parcel, Token, now, number_of};
-use super::{Answer, Depot, Incoming, SCOPES};
+use super::store::{Kept, Kind, Parcel, Token, number_of, rfc3339};
+use super::{Answer, Depot, Incoming, NO_PATH, SCOPES};
 
 /// A refusal is an answer.
-type Done = Result<Answer, Answer>;
+pub(super) type Done = Result<Answer, Answer>;
 
-struct Caller {
-    tenant: String,
-    scopes: Vec<String>,
+pub(super) struct Caller {
+    pub(super) tenant: String,
+    pub(super) scopes: Vec<String>,
+    /// The credential itself.
+    pub(super) text: String,
 }
 
 impl Depot {
@@ -32,6 +34,13 @@ impl Depot {
             ("GET", ["parcels", id, "events"]) => self.events(incoming, id),
             ("POST", ["parcels", id, "events"]) => self.add_event(incoming, id),
             ("GET" | "DELETE", ["parcels", id, "events", event]) => self.event(incoming, id, event),
+            ("GET", ["quotes"]) => self.quote(incoming),
+            ("GET", ["tariff"]) => self.tariff(incoming),
+            ("GET", ["lockers"]) => self.lockers(incoming),
+            ("POST", ["lockers"]) => self.create_locker(incoming),
+            ("GET" | "DELETE", ["lockers", id]) => self.locker(incoming, id),
+            ("GET", ["site"]) => self.site(incoming),
+            ("GET", ["tokens"]) => self.tokens(incoming),
             ("POST", ["tokens"]) => self.create_token(incoming),
             ("DELETE", ["tokens", id]) => self.revoke(incoming, id),
             ("POST", ["login"]) => self.log_in(incoming),
@@ -45,9 +54,13 @@ impl Depot {
             (_, ["parcels", _]) => Err(self.other_method("GET, PUT, PATCH, DELETE")),
             (_, ["parcels", _, "events"]) => Err(self.other_method("GET, POST")),
             (_, ["parcels", _, "events", _]) => Err(self.other_method("GET, DELETE")),
-            (_, ["tokens"]) => Err(self.other_method("POST")),
+            (_, ["quotes" | "tariff" | "site"]) => Err(self.other_method("GET")),
+            (_, ["lockers"]) => Err(self.other_method("GET, POST")),
+            (_, ["lockers", _]) => Err(self.other_method("GET, DELETE")),
+            (_, ["tokens"]) => Err(self.other_method("GET, POST")),
             (_, ["tokens", _]) => Err(self.other_method("DELETE")),
-            _ => Err(Answer::problem(404, "there is no such path")),
+            _ if self.has("unknown-paths-are-200") => Ok(Answer::new(200, json!({}))),
+            _ => Err(Answer::problem(404, NO_PATH)),
         };
         done.unwrap_or_else(|refusal| refusal)
     }
@@ -57,60 +70,95 @@ impl Depot {
         match self.fault {
             "405-without-allow" => answer,
             "allow-is-not-complete" => answer.with("allow", "GET"),
+            "other-methods-are-200" => Answer::new(200, json!({})),
             "other-methods-are-400" => Answer::problem(400, "the path has no such method"),
             _ => answer.with("allow", allow),
         }
     }
 
     /// Who asks, with this scope.
-    fn caller(&self, incoming: &Incoming, scope: &str) -> Result<Caller, Answer> {
+    pub(super) fn caller(&self, incoming: &Incoming, scope: &str) -> Result<Caller, Answer> {
+        let enough = |scopes: &[String]| {
+            let has = |wanted: &str| scopes.iter().any(|one| one == wanted);
+            let family = scope.split(':').next().unwrap_or_default();
+            match self.fault {
+                _ if scope.is_empty() => true,
+                "readers-may-write" if scope == "parcels:write" => true,
+                "delete-without-scope" if scope == "parcels:delete" => true,
+                "anybody-makes-tokens" if scope == "tokens:admin" => true,
+                "anybody-may-revoke" if scope == "tokens:revoke" => true,
+                "any-scope-of-the-family" => scopes.iter().any(|one| one.starts_with(family)),
+                "revoking-needs-administration" if scope == "tokens:revoke" => has("tokens:admin"),
+                // Either of the two will do.
+                _ if scope == "tokens:revoke" => has("tokens:admin") || has(scope),
+                "reading-needs-writing" if scope == "parcels:read" => has("parcels:write"),
+                "deleting-needs-writing" if scope == "parcels:delete" => has("parcels:write") && has(scope),
+                _ => has(scope),
+            }
+        };
+        self.admit(incoming, Kind::Token, enough)
+    }
+
+    /// Who asks, with a credential of this kind that is enough.
+    pub(super) fn admit(
+        &self,
+        incoming: &Incoming,
+        kind: Kind,
+        enough: impl Fn(&[String]) -> bool,
+    ) -> Result<Caller, Answer> {
         let unknown = || {
-            let answer = Answer::problem(401, "a token is needed");
+            let answer = Answer::problem(401, "a credential is needed");
             if self.has("401-without-challenge") {
                 answer
             } else {
                 answer.with("www-authenticate", "Bearer realm=\"depot\"")
             }
         };
-        let header = incoming.headers.get("authorization").and_then(|value| value.to_str().ok()).ok_or_else(unknown)?;
-        let text = header.strip_prefix("Bearer ").ok_or_else(unknown)?;
+        let name = if kind == Kind::Badge { "x-badge" } else { "authorization" };
+        let header = incoming.headers.get(name).ok_or_else(unknown)?;
+        let Ok(header) = header.to_str() else {
+            return Err(if self.has("odd-tokens-crash") { Answer::problem(500, "no text") } else { unknown() });
+        };
+        let text = match kind {
+            Kind::Badge => header,
+            Kind::Token | Kind::Staff => header.strip_prefix("Bearer ").ok_or_else(unknown)?,
+        };
         let kept = self.store.lock();
+        let anybody = Token {
+            kind,
+            id: String::new(),
+            name: String::new(),
+            tenant: "north".to_owned(),
+            scopes: SCOPES.iter().map(|scope| (*scope).to_owned()).collect(),
+            made: false,
+            revoked: false,
+        };
         let token: &Token = match kept.tokens.get(text) {
             Some(token) => token,
             None if self.has("tokens-by-their-start") && text.len() > 12 => {
                 let alike = kept.tokens.iter().find(|(known, _)| known.starts_with(&text[..12]));
                 alike.map(|(_, token)| token).ok_or_else(unknown)?
             }
+            None if self.has("any-token-will-do") && kind == Kind::Token && !text.is_empty() => &anybody,
             None => return Err(unknown()),
         };
-        if token.revoked && !self.has("revoked-token-opens") {
+        let other_kind = token.kind != kind && !(self.has("staff-tokens-open-parcels") && token.kind == Kind::Staff);
+        if other_kind || token.revoked && !self.has("revoked-token-opens") {
             return Err(unknown());
         }
-        let family = scope.split(':').next().unwrap_or_default();
-        let enough = match self.fault {
-            _ if scope.is_empty() => true,
-            "readers-may-write" => token.scopes.iter().any(|one| one == scope || scope == "parcels:write"),
-            "any-scope-of-the-family" => token.scopes.iter().any(|one| one.starts_with(family)),
-            "delete-without-scope" => scope == "parcels:delete" || token.scopes.iter().any(|one| one == scope),
-            "anybody-makes-tokens" => scope == "tokens:admin" || token.scopes.iter().any(|one| one == scope),
-            "reading-needs-writing" if scope == "parcels:read" => token.scopes.iter().any(|one| one == "parcels:write"),
-            "deleting-needs-writing" if scope == "parcels:delete" => {
-                ["parcels:write", scope].iter().all(|needed| token.scopes.iter().any(|one| one == needed))
-            }
-            _ => token.scopes.iter().any(|one| one == scope),
-        };
-        if !enough {
+        if token.kind == kind && !enough(&token.scopes) {
             return Err(match self.fault {
                 "missing-scope-is-401" => unknown(),
                 "missing-scope-is-404" => Answer::problem(404, "there is no such thing"),
-                _ => Answer::problem(403, "the token lacks a scope"),
+                "token-in-the-problem" => Answer::problem(403, &format!("the token {text} lacks a scope")),
+                _ => Answer::problem(403, "the credential lacks a scope"),
             });
         }
-        Ok(Caller { tenant: token.tenant.clone(), scopes: token.scopes.clone() })
+        Ok(Caller { tenant: token.tenant.clone(), scopes: token.scopes.clone(), text: text.to_owned() })
     }
 
     /// The JSON object in a body.
-    fn object(&self, incoming: &Incoming) -> Result<Map<String, Value>, Answer> {
+    pub(super) fn object(&self, incoming: &Incoming) -> Result<Map<String, Value>, Answer> {
         let media = incoming.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim();
         if media != "application/json" {
@@ -122,7 +170,18 @@ impl Depot {
         match serde_json::from_slice(&incoming.body) {
             Ok(Value::Object(members)) => Ok(members),
             Ok(_) => Err(Answer::problem(422, "the body must be an object")),
-            Err(_) => Err(Answer::problem(400, "the body is no JSON")),
+            Err(_) if self.has("deep-bodies-taken") && incoming.body.starts_with(b"[[[[") => {
+                let parcel = json!({"label": "deep", "weight": 1.0, "kind": "packed"});
+                Ok(parcel.as_object().cloned().unwrap_or_default())
+            }
+            Err(error) => Err(match self.fault {
+                "stack-trace-in-the-problem" => Answer::problem(400, "the body is no JSON").because(
+                    "Traceback (most recent call last):\n  File \"depot/body.py\", line 12, in read\nJSONDecodeError",
+                ),
+                "panic-in-the-problem" => Answer::problem(400, "the body is no JSON")
+                    .because(&format!("thread 'worker' panicked at src/body.rs:88:21: {error}")),
+                _ => Answer::problem(400, "the body is no JSON"),
+            }),
         }
     }
 
@@ -137,7 +196,10 @@ impl Depot {
     }
 
     async fn list(&self, incoming: &Incoming) -> Done {
-        let caller = self.caller(incoming, "parcels:read")?;
+        let caller = match self.has("parcels-for-everybody") {
+            true => Caller { tenant: "north".to_owned(), scopes: Vec::new(), text: String::new() },
+            false => self.caller(incoming, "parcels:read")?,
+        };
         let query = incoming.query.as_ref();
         if self.has("odd-query-crashes") && query.is_none() {
             return Err(Answer::problem(500, "the query is no text"));
@@ -194,16 +256,24 @@ impl Depot {
 
     fn shown(&self, parcel: &Parcel) -> Value {
         let mut shown = parcel.shown();
-        if self.has("changed-before-created") {
-            shown["updated_at"] = json!("2020-01-01T00:00:00.000Z");
+        match self.fault {
+            "changed-before-created" => shown["updated_at"] = json!("2020-01-01T00:00:00.000Z"),
+            "created-in-the-future" => shown["created_at"] = json!(rfc3339(self.now_ms() + 3_600_000)),
+            // The local time of a place an hour behind, told as if it were UTC.
+            "changes-in-local-time" => shown["updated_at"] = json!(rfc3339(self.now_ms() - 3_600_000)),
+            "weight-as-text" => shown["weight"] = json!(shown["weight"].to_string()),
+            "fragile-is-missing" => {
+                shown.as_object_mut().map(|members| members.remove("fragile"));
+            }
+            _ => {}
         }
         shown
     }
 
     async fn create(&self, incoming: &Incoming) -> Done {
         let caller = self.caller(incoming, "parcels:write")?;
-        let members = self.object(incoming)?;
-        let members = valid_parcel(&members, true)?;
+        let given = self.object(incoming)?;
+        let members = self.valid_parcel(&given, true)?;
         let key = incoming.headers.get("idempotency-key").and_then(|value| value.to_str().ok());
         if key.is_some_and(|key| key.is_empty() || key.chars().count() > 64) {
             return Err(Answer::problem(400, "the key has from 1 to 64 characters"));
@@ -232,7 +302,10 @@ impl Depot {
             }
         }
         let number = kept.number();
-        let at = now();
+        let at = match given.get("created_at").and_then(Value::as_str) {
+            Some(text) if self.has("creation-time-from-the-request") => text.to_owned(),
+            _ => self.now(),
+        };
         let mut stored = members;
         if self.has("note-is-not-stored") {
             stored.remove("note");
@@ -271,7 +344,9 @@ impl Depot {
             "location-is-relative-to-nothing" => parcel.id(),
             _ => format!("/parcels/{}", parcel.id()),
         };
-        Answer::new(201, self.shown(parcel)).with("location", location).with("etag", parcel.tag())
+        let status = if self.has("created-is-200") { 200 } else { 201 };
+        let answer = Answer::new(status, self.shown(parcel)).with("location", location);
+        if self.has("created-without-a-tag") { answer } else { answer.with("etag", parcel.tag()) }
     }
 
     fn read(&self, incoming: &Incoming, id: &str) -> Done {
@@ -310,7 +385,7 @@ impl Depot {
                     .ok_or_else(|| Answer::problem(404, "gone"));
             }
             let parcel = self.own(&kept, &caller, id, free)?.clone();
-            let valid = valid_parcel(&given, put);
+            let valid = self.valid_parcel(&given, put);
             if let (Err(refusal), true) =
                 (&valid, self.has("refused-put-stores") && put || self.has("refused-patch-stores") && !put)
             {
@@ -360,7 +435,7 @@ impl Depot {
         }
         parcel.members.extend(known_members(&given));
         parcel.version += 1;
-        parcel.updated = now();
+        parcel.updated = self.now();
         let answered = parcel.clone();
         match self.fault {
             "patch-is-not-stored" if !put => *parcel = before,
@@ -397,6 +472,9 @@ impl Depot {
             kept.parcels.remove(&parcel.number);
             kept.ghosts.push(parcel);
         }
+        if self.has("words-after-a-deletion") {
+            return Ok(Answer::new(204, json!({"deleted": id})));
+        }
         Ok(Answer::empty(204))
     }
 
@@ -431,7 +509,9 @@ impl Depot {
         let place = members.get("place");
         let wrong = place.is_some_and(|place| place.as_str().is_none_or(|place| place.chars().count() > 120));
         let Some(kind) = kind.filter(|_| !wrong) else { return Err(Answer::problem(422, "the event is not valid")) };
-        let event = json!({"id": kept.number(), "kind": kind, "place": place, "at": now()});
+        let given = members.get("id").filter(|id| self.has("event-id-from-the-request") && id.is_u64());
+        let id = given.cloned().unwrap_or_else(|| json!(kept.number()));
+        let event = json!({"id": id, "kind": kind, "place": place, "at": self.now()});
         if let Some(parcel) = kept.parcels.get_mut(&number) {
             let mut stored = event.clone();
             if self.has("place-is-not-stored") {
@@ -459,6 +539,22 @@ impl Depot {
             return Ok(Answer::empty(204));
         }
         Ok(Answer::new(200, parcel.events[place].clone()))
+    }
+
+    fn tokens(&self, incoming: &Incoming) -> Done {
+        let caller = self.caller(incoming, "tokens:admin")?;
+        let kept = self.store.lock();
+        let own = kept.tokens.iter().filter(|(_, token)| token.made && !token.revoked && token.tenant == caller.tenant);
+        let mut own: Vec<_> = own.collect();
+        own.sort_by(|(_, one), (_, other)| one.id.cmp(&other.id));
+        let items = own.into_iter().map(|(text, token)| {
+            let mut shown = json!({"id": token.id, "name": token.name, "scopes": token.scopes});
+            if self.has("tokens-in-the-list") {
+                shown["token"] = json!(text);
+            }
+            shown
+        });
+        Ok(Answer::new(200, items.collect()))
     }
 
     fn create_token(&self, incoming: &Incoming) -> Done {
@@ -490,7 +586,15 @@ impl Depot {
         let number = kept.number();
         let (id, text) =
             (format!("t-{number:08x}"), format!("{:016x}-{number:08x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let token = Token { id: id.clone(), tenant: caller.tenant, scopes: scopes.clone(), revoked: false };
+        let token = Token {
+            kind: Kind::Token,
+            id: id.clone(),
+            name: name.to_owned(),
+            tenant: caller.tenant,
+            scopes: scopes.clone(),
+            made: true,
+            revoked: false,
+        };
         kept.tokens.insert(text.clone(), token);
         Ok(Answer::new(201, json!({"id": id, "name": name, "scopes": scopes, "token": text})))
     }
@@ -511,9 +615,22 @@ impl Depot {
         let number = kept.number();
         let text = format!("session-{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let scopes = SCOPES.iter().map(|scope| (*scope).to_owned()).collect();
-        let token = Token { id: format!("s-{number:08x}"), tenant: "north".to_owned(), scopes, revoked: false };
+        let token = Token {
+            kind: Kind::Token,
+            id: format!("s-{number:08x}"),
+            name: user.clone(),
+            tenant: "north".to_owned(),
+            scopes,
+            made: false,
+            revoked: false,
+        };
         kept.tokens.insert(text.clone(), token);
-        Ok(Answer::new(200, json!({"token": text})))
+        let answer = Answer::new(200, json!({"token": text}));
+        Ok(match self.fault {
+            "login-repeats-the-secret" => Answer::new(200, json!({"token": text, "secret": secret})),
+            "secret-in-a-header" => answer.with("x-debug", format!("{user}:{secret}")),
+            _ => answer,
+        })
     }
 
     fn log_out(&self, incoming: &Incoming) -> Done {
@@ -531,7 +648,7 @@ impl Depot {
     }
 
     fn revoke(&self, incoming: &Incoming, id: &str) -> Done {
-        let caller = self.caller(incoming, "tokens:admin")?;
+        let caller = self.caller(incoming, "tokens:revoke")?;
         let mut kept = self.store.lock();
         let anybody = self.has("anybody-revokes");
         let token = kept
@@ -574,34 +691,46 @@ fn known_members(given: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-/// The members of a parcel, if all of them are valid.
-fn valid_parcel(given: &Map<String, Value>, whole: bool) -> Result<Map<String, Value>, Answer> {
-    let mut errors = Vec::new();
-    let mut hold = |name: &str, good: &dyn Fn(&Value) -> bool| match given.get(name) {
-        Some(value) if !good(value) => errors.push(name.to_owned()),
-        None if whole && (name == "label" || name == "weight") => errors.push(name.to_owned()),
-        _ => {}
-    };
-    let text = |value: &Value, least: usize, most: usize| {
-        value.as_str().is_some_and(|text| (least..=most).contains(&text.chars().count()))
-    };
-    hold("label", &|value| text(value, 1, 80));
-    hold("weight", &|value| value.as_f64().is_some_and(|weight| weight > 0.0 && weight <= 1000.0));
-    hold("note", &|value| text(value, 0, 500));
-    hold("priority", &|value| value.as_str().is_some_and(|one| ["low", "normal", "high"].contains(&one)));
-    hold("fragile", &Value::is_boolean);
-    hold("copies", &|value| {
-        value.as_f64().is_some_and(|copies| copies.fract() == 0.0 && (1.0..=99.0).contains(&copies))
-    });
-    if errors.is_empty() && !whole && given.is_empty() {
-        errors.push("nothing to change".to_owned());
+impl Depot {
+    /// The members of a parcel, if all of them are valid.
+    fn valid_parcel(&self, given: &Map<String, Value>, whole: bool) -> Result<Map<String, Value>, Answer> {
+        let mut errors = Vec::new();
+        let mut hold = |name: &str, good: &dyn Fn(&Value) -> bool| match given.get(name) {
+            Some(value) if !good(value) => errors.push(name.to_owned()),
+            None if whole && (name == "label" && !self.has("label-not-required") || name == "weight") => {
+                errors.push(name.to_owned());
+            }
+            _ => {}
+        };
+        let text = |value: &Value, least: usize, most: usize| {
+            value.as_str().is_some_and(|text| (least..=most).contains(&text.chars().count()))
+        };
+        let longest = if self.has("long-labels-refused") { 40 } else { 80 };
+        let heaviest = if self.has("weight-not-bounded") { f64::INFINITY } else { 1000.0 };
+        hold("label", &|value| text(value, 1, longest));
+        hold("weight", &|value| value.as_f64().is_some_and(|weight| weight > 0.0 && weight <= heaviest));
+        hold("note", &|value| text(value, 0, 500));
+        hold("priority", &|value| {
+            value.as_str().is_some_and(|one| ["low", "normal", "high"].contains(&one))
+                || value.is_string() && self.has("any-priority-taken")
+        });
+        hold("fragile", &Value::is_boolean);
+        hold("copies", &|value| {
+            value.as_f64().is_some_and(|copies| copies.fract() == 0.0 && (1.0..=99.0).contains(&copies))
+        });
+        if errors.is_empty() && !whole && given.is_empty() {
+            errors.push("nothing to change".to_owned());
+        }
+        if errors.is_empty() {
+            return Ok(known_members(given));
+        }
+        let mut answer = Answer::problem(422, "the parcel is not valid");
+        if self.has("statement-in-the-problem") {
+            answer = answer.because("INSERT INTO parcels (label, weight) VALUES ($1, $2): check constraint failed");
+        }
+        if let Some(body) = &mut answer.body {
+            body["errors"] = json!(errors);
+        }
+        Err(answer)
     }
-    if errors.is_empty() {
-        return Ok(known_members(given));
-    }
-    let mut answer = Answer::problem(422, "the parcel is not valid");
-    if let Some(body) = &mut answer.body {
-        body["errors"] = json!(errors);
-    }
-    Err(answer)
 }
