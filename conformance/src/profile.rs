@@ -139,7 +139,7 @@ pub struct Login {
     /// The operation's id in the contract.
     pub operation: String,
     /// Its body, if it has one; written as the operation's media type says. `{run}` in a text is replaced by what is
-    /// different in every run.
+    /// different in every run, `{env:NAME}` by a variable of the environment.
     #[serde(default)]
     pub body: Value,
     /// Its parameters, by name.
@@ -286,7 +286,23 @@ impl Profile {
         let parse = |message: String| ProfileError::Parse { path: path.to_owned(), message };
         let text = String::from_utf8(bytes)
             .map_err(|error| parse(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
-        Profile::parse(&text).map_err(parse)
+        let mut profile = Profile::parse(&text).map_err(parse)?;
+        profile.fill_environment().map_err(parse)?;
+        Ok(profile)
+    }
+
+    /// `{env:NAME}` in the bodies that log in, register and mint becomes what the environment says, so that a password need
+    /// not stand in a file.
+    fn fill_environment(&mut self) -> Result<(), String> {
+        for (name, principal) in &mut self.principals {
+            let login = principal.login.as_mut().map(|one| &mut one.body);
+            let register = principal.register.as_mut().map(|one| &mut one.body);
+            let mint = principal.mint.as_mut().map(|one| &mut one.body);
+            for body in login.into_iter().chain(register).chain(mint) {
+                fill(body).map_err(|variable| format!("principals.{name}: ${variable} is not set"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the text of a profile file; the error says where and why.
@@ -409,6 +425,29 @@ impl Principal {
             alternative.schemes.contains_key(&self.scheme)
                 && alternative.schemes.keys().all(|scheme| self.holds(scheme))
         })
+    }
+}
+
+/// Puts variables of the environment into every text of a value; the error is the name of one that is not set.
+fn fill(value: &mut Value) -> Result<(), String> {
+    match value {
+        Value::String(text) => {
+            // What a variable holds is not looked into again.
+            let (mut filled, mut rest) = (String::new(), text.as_str());
+            while let Some((before, after)) = rest.split_once("{env:")
+                && let Some((name, after)) = after.split_once('}')
+            {
+                filled.push_str(before);
+                filled.push_str(&std::env::var(name).map_err(|_| name.to_owned())?);
+                rest = after;
+            }
+            filled.push_str(rest);
+            *text = filled;
+            Ok(())
+        }
+        Value::Array(items) => items.iter_mut().try_for_each(fill),
+        Value::Object(members) => members.values_mut().try_for_each(fill),
+        _ => Ok(()),
     }
 }
 

@@ -35,10 +35,11 @@ def main(report, table):
             strangers.append(finding)
         else:
             counts[label] += 1
-    answered = sum(any(200 <= int(code) < 300 for code in codes) for codes in run["summary"]["statuses"].values())
+    operations, totals = run["operations"], run["totals"]
+    answered = sum(any(200 <= int(status) < 300 for status in one["statuses"]) for one in operations)
     print(
-        f"{len(run['summary']['statuses'])} operations, {answered} answered 2xx; {run['summary']['requests']} requests in "
-        f"{run['summary']['elapsed_ms'] / 1000:.1f} s; {len(run['findings'])} causes: "
+        f"{len(operations)} operations, {answered} answered 2xx; {totals['requests']} requests in "
+        f"{totals['elapsed_ms'] / 1000:.1f} s; {len(run['findings'])} causes: "
         + ", ".join(f"{count} {label}" for label, count in counts.items())
         + f", {len(strangers)} without a label"
     )

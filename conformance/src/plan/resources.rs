@@ -72,7 +72,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether an operation logs somebody in: what it makes is no resource.
-    fn is_session(&self, operation: usize) -> bool {
+    pub(crate) fn is_session(&self, operation: usize) -> bool {
         let id = &self.subject.operation(operation).id;
         self.profile.principals.values().any(|one| one.login.as_ref().is_some_and(|login| login.operation == *id))
     }

@@ -74,9 +74,35 @@ impl Causes {
                 Some(finding)
             })
             .collect();
+        drop_implied(&mut findings);
         findings.sort_by(|a, b| (&a.check, &a.clause, &a.id).cmp(&(&b.check, &b.clause, &b.id)));
         findings
     }
+}
+
+/// Where nobody is asked for a credential, every bad one is as good: that is one hole, not four.
+fn drop_implied(findings: &mut Vec<Finding>) {
+    const IMPLIED: [&str; 6] = [
+        "auth.rejects-invalid",
+        "auth.rejects-expired",
+        "auth.rejects-revoked",
+        "auth.whole-credential",
+        "auth.malformed",
+        "auth.token-kind",
+    ];
+    let let_in = |finding: &Finding| {
+        let answer = finding.evidence.exchanges.last().and_then(|exchange| exchange.response.as_ref());
+        answer.is_some_and(|response| response.status < 400)
+    };
+    let open: BTreeSet<String> = findings
+        .iter()
+        .filter(|finding| finding.check == "auth.required" && let_in(finding))
+        .flat_map(|finding| finding.operations.iter().cloned())
+        .collect();
+    findings.retain(|finding| {
+        let implied = IMPLIED.contains(&finding.check.as_str()) && let_in(finding);
+        !implied || !finding.operations.iter().all(|operation| open.contains(operation))
+    });
 }
 
 /// What is the same for every case with the same cause.

@@ -9,11 +9,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use trueline_spec::contract::ParameterPlace;
+use serde_json::Value;
+use trueline_spec::contract::{Operation, ParameterPlace};
 
 use super::Run;
 use super::bindings::{CaseContext, Made};
 use crate::case::{Argument, ArgumentValue, Call, Caller, Expect, Twist};
+use crate::collection::Collection;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::subject::lock;
@@ -207,44 +209,77 @@ impl Run {
             Caller::Anonymous | Caller::Bad { .. } => String::new(),
         };
         let documented = self.subject.operation(call.operation);
+        let made = Made::of(documented, call, exchange);
+        let mut known = false;
         for collection in self.subject.collections.iter() {
             if collection.delete == Some(call.operation) {
+                known = true;
                 self.journal.gone_by_path(&exchange.request.path);
                 continue;
             }
-            let made = collection.create == Some(call.operation);
-            // A PUT that makes what it names (RFC 9110 section 9.3.4).
-            let put = collection.replace == Some(call.operation) && status == 201;
-            if !made && !put {
-                continue;
+            if collection.create == Some(call.operation) {
+                known = true;
+                let id = made.evaluate(&collection.id);
+                self.add(documented, &principal, self.removal(collection, &made, id, &principal));
+            } else if collection.replace == Some(call.operation) && status == 201 {
+                // A PUT that makes what it names (RFC 9110 section 9.3.4).
+                known = true;
+                self.add(documented, &principal, collection.delete.map(|delete| (delete, exchange.request.path.clone())));
+            } else if collection.patch == Some(call.operation) || collection.replace == Some(call.operation) {
+                // What answers under another name than it was asked for has moved.
+                let named = made.evaluate(&format!("$request.path.{}", collection.parameter));
+                let named_now = exchange.json().and_then(|body| body.get(&collection.parameter)).cloned();
+                if named_now.as_ref().is_some_and(Value::is_string) && named_now != named {
+                    self.add(documented, &principal, self.removal(collection, &made, named_now, &principal));
+                }
+            } else if documented.method == http::Method::POST
+                && collection.item.strip_suffix("/{}") == Some(crate::collection::normal(&documented.path).as_str())
+                && let Some(Value::Array(items)) = exchange.json()
+            {
+                // Several at once: the answer lists them.
+                for id in items.iter().filter_map(|item| collection.id_in(item)) {
+                    known = true;
+                    self.add(documented, &principal, self.removal(collection, &made, Some(id.clone()), &principal));
+                }
             }
-            let removal = collection.delete.and_then(|delete| {
-                if put {
-                    return Some((delete, exchange.request.path.clone()));
-                }
-                let made = Made::of(documented, call, exchange);
-                let operation = self.subject.operation(delete);
-                let mut arguments = Vec::new();
-                for (parameter, one) in operation.parameters.iter().enumerate() {
-                    if one.place == ParameterPlace::Path {
-                        let own = one.name == collection.parameter;
-                        let expression =
-                            if own { collection.id.clone() } else { format!("$request.path.{}", one.name) };
-                        arguments
-                            .push(Argument { parameter, value: ArgumentValue::Value(made.evaluate(&expression)?) });
-                    }
-                }
-                let path = self.encode(&self.removing(delete, arguments, &principal)).ok()?.path;
-                Some((delete, path))
-            });
-            self.journal.add(Resource {
-                number: 0,
-                made_by: documented.id.clone(),
-                principal: principal.clone(),
-                removed_by: removal.as_ref().map(|(delete, _)| self.subject.operation(*delete).id.clone()),
-                path: removal.map(|(_, path)| path).unwrap_or_default(),
-            });
         }
+        // Something is there that was not there before, and the document does not show what removes it.
+        if status == 201 && !known && !self.planner().is_session(call.operation) {
+            self.add(documented, &principal, None);
+        }
+    }
+
+    fn add(&self, documented: &Operation, principal: &str, removal: Option<(usize, String)>) {
+        self.journal.add(Resource {
+            number: 0,
+            made_by: documented.id.clone(),
+            principal: principal.to_owned(),
+            removed_by: removal.as_ref().map(|(delete, _)| self.subject.operation(*delete).id.clone()),
+            path: removal.map(|(_, path)| path).unwrap_or_default(),
+        });
+    }
+
+    /// What removes the item with this id, next to the exchange that made it.
+    fn removal(
+        &self,
+        collection: &Collection,
+        made: &Made,
+        id: Option<Value>,
+        principal: &str,
+    ) -> Option<(usize, String)> {
+        let delete = collection.delete?;
+        let operation = self.subject.operation(delete);
+        let mut arguments = Vec::new();
+        for (parameter, one) in operation.parameters.iter().enumerate() {
+            if one.place == ParameterPlace::Path {
+                let value = match one.name == collection.parameter {
+                    true => id.clone()?,
+                    false => made.evaluate(&format!("$request.path.{}", one.name))?,
+                };
+                arguments.push(Argument { parameter, value: ArgumentValue::Value(value) });
+            }
+        }
+        Some((delete, self.encode(&self.removing(delete, arguments, principal)).ok()?.path))
     }
 
     fn removing(&self, operation: usize, arguments: Vec<Argument>, principal: &str) -> Call {

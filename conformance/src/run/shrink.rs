@@ -21,6 +21,10 @@ const SHRINK_REQUESTS: u32 = 60;
 impl Run {
     /// True if the break is real: it happened again, or its cause is a finding already.
     pub(super) async fn follow_up(&self, case: &Case, attempt: &Attempt, broken: Break) -> bool {
+        if self.fails_anyway(case, &broken).await {
+            self.ledger.note(broken.clause, State::Inconclusive);
+            return false;
+        }
         let key = group::key(&self.subject, &broken);
         match self.causes.enter(&key, case.operation()) {
             Entry::Known => {
@@ -61,6 +65,19 @@ impl Run {
         self.causes.confirm(&key, finding.clone());
         self.say(Event::FindingConfirmed(Box::new(finding))).await;
         true
+    }
+
+    /// Whether what broke under an odd request breaks under a plain one, too: then the oddness is not to blame.
+    async fn fails_anyway(&self, case: &Case, broken: &Break) -> bool {
+        let Script::Single(call) = &case.script else { return false };
+        if call.expect != Expect::Survives || self.must_stop().is_some() {
+            return false;
+        }
+        let planner = self.planner();
+        let Some(plain) = planner.plain_call(call.operation, &call.caller) else { return false };
+        let control = planner.single(case.phase, "", format!("{}/control", broken.check.id), plain);
+        let attempt = self.attempt_single(&control).await;
+        attempt.is_ok_and(|attempt| attempt.last_status().is_some_and(|status| status >= 500))
     }
 
     /// The same case from a clean state; none if that cannot be had.

@@ -53,7 +53,7 @@ fn vocabulary<'a>(planner: &Planner<'a>, scheme: &str) -> Option<&'a Credential>
     planner.subject.contract.security_schemes.get(scheme)?.credential.as_ref()
 }
 
-/// The refusal of a credential: 401, with one of the codes that the contract names for it, where the operation lists any.
+/// The refusal of a credential: 401 (where the document says nothing of 401, 403 refuses as well), with one of the codes that the contract names for it, where the operation lists any.
 fn refused(planner: &Planner<'_>, operation: &Operation, answers: &[Option<&Answer>]) -> Expect {
     let unauthenticated =
         planner.subject.contract.envelope.as_ref().map(|one| &one.vocabulary.refusals.unauthenticated);
@@ -63,7 +63,8 @@ fn refused(planner: &Planner<'_>, operation: &Operation, answers: &[Option<&Answ
         wanted = vec![unauthenticated.and_then(|answer| answer.code())];
         codes = planner.codes(operation, &wanted);
     }
-    Expect::Refused { statuses: vec![401], codes }
+    let silent = planner.subject.contract.envelope.is_none() && !operation.documents(401);
+    Expect::Refused { statuses: if silent { vec![401, 403] } else { vec![401] }, codes }
 }
 
 /// A call of a secured operation with a bad credential of one of its schemes.
@@ -109,6 +110,11 @@ fn judge_refusal(meta: &'static Meta, seen: &Seen<'_>, verdicts: &mut Verdicts, 
     let status = seen.response.status;
     if status == 429 {
         // A service that limits bad logins may stop answering them; that says nothing of this credential.
+        verdicts.inconclusive.push(clause);
+        return;
+    }
+    // What the call names does not exist, and where no order of checks is documented, that may be what is said.
+    if status == 404 && seen.contract().check_order().is_empty() {
         verdicts.inconclusive.push(clause);
         return;
     }
