@@ -299,8 +299,8 @@ struct LinkBindings {
 /// Whether an operation logs its caller out.
 pub(crate) fn ends_a_session(operation: &Operation) -> bool {
     let words = words_of(operation);
-    operation.effect != Effect::Read
-        && ["logout", "logoff", "signout", "endsession"].iter().any(|one| words.contains(one))
+    // Some services log out by GET.
+    ["logout", "logoff", "signout", "endsession"].iter().any(|one| words.contains(one))
 }
 
 /// Whether a call may end a credential: whatever has to do with logging out, tokens, keys, sessions and passwords.

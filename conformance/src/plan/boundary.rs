@@ -144,7 +144,11 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
     for argument in &plain.arguments {
         let parameter = &operation.parameters[argument.parameter];
         let named = parameter.place == ParameterPlace::Path && matches!(argument.value, ArgumentValue::Bound(_));
-        if !named || operation.response(404).is_none() {
+        // What makes what it names is not missing anything.
+        let own = planner.subject.collections.named_by(operation, &parameter.name);
+        let makes = operation.documents(201)
+            && own.is_some_and(|one| [one.create, one.replace].contains(&Some(plain.operation)));
+        if !named || makes || operation.response(404).is_none() {
             continue;
         }
         let Some(nobody) = planner.unknown_id(plain.operation, argument.parameter) else { continue };

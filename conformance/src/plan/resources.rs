@@ -244,6 +244,14 @@ impl<'a> Planner<'a> {
 
     /// Whether only the service knows what a parameter may say: a cursor that an earlier answer gave.
     pub fn is_opaque(&self, operation: usize, parameter: usize) -> bool {
+        const OPAQUE: [&str; 8] = [
+            "token", "pagetoken", "nexttoken", "nextpagetoken", "cursor", "pagecursor", "continuation", "continuationtoken",
+        ];
+        let documented = &self.subject.operation(operation).parameters[parameter];
+        let named = OPAQUE.contains(&plain(&documented.name).as_str());
+        if named && documented.place == ParameterPlace::Query && documented.examples.is_empty() {
+            return true;
+        }
         self.subject.collections.iter().filter_map(|one| one.list.as_ref()).any(|list| {
             list.operation == operation
                 && matches!(&list.paging, Some(crate::collection::Paging::Cursor { parameter: one, .. }) if *one == parameter)

@@ -54,6 +54,11 @@ impl Causes {
         }
     }
 
+    /// Whether this cause is a finding by now.
+    pub(super) fn is_found(&self, key: &str) -> bool {
+        lock(&self.seen).get(key).is_some_and(|cause| cause.finding.is_some())
+    }
+
     /// It did not repeat; the next case with this cause may try again.
     pub(super) fn dismiss(&self, key: &str) {
         if let Some(cause) = lock(&self.seen).get_mut(key) {
@@ -74,42 +79,21 @@ impl Causes {
                 Some(finding)
             })
             .collect();
-        drop_implied(&mut findings);
         findings.sort_by(|a, b| (&a.check, &a.clause, &a.id).cmp(&(&b.check, &b.clause, &b.id)));
         findings
     }
 }
 
-/// Where nobody is asked for a credential, every bad one is as good: that is one hole, not four.
-fn drop_implied(findings: &mut Vec<Finding>) {
-    const IMPLIED: [&str; 6] = [
-        "auth.rejects-invalid",
-        "auth.rejects-expired",
-        "auth.rejects-revoked",
-        "auth.whole-credential",
-        "auth.malformed",
-        "auth.token-kind",
-    ];
-    let let_in = |finding: &Finding| {
-        let answer = finding.evidence.exchanges.last().and_then(|exchange| exchange.response.as_ref());
-        answer.is_some_and(|response| response.status < 400)
-    };
-    let open: BTreeSet<String> = findings
-        .iter()
-        .filter(|finding| finding.check == "auth.required" && let_in(finding))
-        .flat_map(|finding| finding.operations.iter().cloned())
-        .collect();
-    findings.retain(|finding| {
-        let implied = IMPLIED.contains(&finding.check.as_str()) && let_in(finding);
-        !implied || !finding.operations.iter().all(|operation| open.contains(operation))
-    });
+/// A cause of a check.
+pub(super) fn key_of(check: &str, cause: &str) -> String {
+    format!("{check}\0{cause}")
 }
 
-/// What is the same for every case with the same cause.
+/// What is the same for every case with the same cause as this break.
 pub(super) fn key(subject: &Subject, broken: &Break) -> String {
     if broken.cause.is_empty() {
-        format!("{}\0{}", broken.check.id, subject.clauses.get(broken.clause).id)
+        key_of(broken.check.id, &subject.clauses.get(broken.clause).id)
     } else {
-        format!("{}\0{}", broken.check.id, broken.cause)
+        key_of(broken.check.id, &broken.cause)
     }
 }

@@ -17,6 +17,9 @@ use crate::subject::lock;
 /// After so many requests of one principal its credential is looked at again.
 const EVERY: u64 = 250;
 
+/// As [`EVERY`], where a call was forbidden that its caller had every right to.
+const FORBIDDEN: u64 = 20;
+
 /// So many operations are named where nobody knows which of them killed a credential.
 const NAMED: usize = 8;
 
@@ -78,6 +81,8 @@ impl Run {
             };
             let Caller::Principal(name) = &step.call.caller else { continue };
             let refused = self.renews_on(name).contains(&status) && operation.is_secured();
+            // Some services say 403 where the credential is at fault, so that many of them are looked into.
+            let forbidden = status == 403 && operation.is_secured() && matches!(step.call.expect, Expect::Valid { .. });
             let smells = status < 400 && crate::plan::smells_of_an_end(operation);
             let due = {
                 let mut known = lock(&self.guard.known);
@@ -89,7 +94,7 @@ impl Run {
                 if smells {
                     watched.suspect = Some(step.call.operation);
                 }
-                refused || smells || watched.since >= EVERY
+                refused || smells || watched.since >= if forbidden { FORBIDDEN } else { EVERY }
             };
             // A refusal that was asked for says nothing of the credential.
             let asked_for = refused && matches!(step.call.expect, Expect::Refused { .. });
@@ -205,7 +210,10 @@ impl Run {
 
     async fn is_refused(&self, name: &str, call: &Call) -> bool {
         match Box::pin(self.send(call, &mut CaseContext::default())).await {
-            Ok(exchange) => exchange.status().is_some_and(|status| self.renews_on(name).contains(&status)),
+            // It has worked before, so that 403 says no less than 401.
+            Ok(exchange) => {
+                exchange.status().is_some_and(|status| status == 403 || self.renews_on(name).contains(&status))
+            }
             // A login that fails is no proof of life.
             Err(_) => true,
         }

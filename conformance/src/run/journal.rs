@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trueline_spec::contract::{Operation, ParameterPlace};
+use trueline_spec::contract::{Operation, ParameterPlace, PathPiece};
 
 use super::Run;
 use super::bindings::{CaseContext, Made};
@@ -33,6 +33,9 @@ pub struct Resource {
     pub removed_by: Option<String>,
     /// The path below the base URL that removes it; empty if nothing does.
     pub path: String,
+    /// The path of the call that made it: what goes with a parent is gone, too.
+    #[serde(default)]
+    pub made_at: String,
 }
 
 /// A line of a journal file.
@@ -63,6 +66,8 @@ struct Kept {
     made: u64,
     live: BTreeMap<u64, Resource>,
     by_path: HashMap<String, u64>,
+    /// Paths of what is gone, with a slash at their ends.
+    removed: std::collections::HashSet<String>,
     file: Option<File>,
     /// The first thing that went wrong with the file.
     trouble: Option<String>,
@@ -101,6 +106,16 @@ pub enum JournalError {
 }
 
 impl Kept {
+    fn gone(&mut self, number: u64) {
+        if let Some(resource) = self.live.remove(&number) {
+            self.by_path.remove(&resource.path);
+            if !resource.path.is_empty() {
+                self.removed.insert(format!("{}/", resource.path));
+            }
+            self.write(&Line::Gone(number));
+        }
+    }
+
     fn write(&mut self, line: &Line) {
         let Some(file) = &mut self.file else { return };
         let text = serde_json::to_string(line).unwrap_or_default();
@@ -142,10 +157,31 @@ impl Journal {
     }
 
     fn gone(&self, number: u64) {
+        lock(&self.kept).gone(number);
+    }
+
+    /// What was there is there under another name, with all that is below it.
+    fn moved(&self, from: &str, to: &str) {
         let mut kept = lock(&self.kept);
-        if let Some(resource) = kept.live.remove(&number) {
-            kept.by_path.remove(&resource.path);
-            kept.write(&Line::Gone(number));
+        if let Some(number) = kept.by_path.get(from).copied() {
+            kept.gone(number);
+        }
+        let below = format!("{from}/");
+        let children: Vec<Resource> =
+            kept.live.values().filter(|one| one.path.starts_with(&below) || one.made_at.starts_with(&below)).cloned().collect();
+        for mut child in children {
+            let number = child.number;
+            for path in [&mut child.path, &mut child.made_at] {
+                if let Some(rest) = path.strip_prefix(&below) {
+                    *path = format!("{to}/{rest}");
+                }
+            }
+            kept.gone(number);
+            kept.write(&Line::Made(child.clone()));
+            if !child.path.is_empty() {
+                kept.by_path.insert(child.path.clone(), number);
+            }
+            kept.live.insert(number, child);
         }
     }
 
@@ -154,6 +190,11 @@ impl Journal {
         if let Some(number) = number {
             self.gone(number);
         }
+    }
+
+    /// Paths of what cases have removed themselves, with a slash at their ends.
+    fn removed_paths(&self) -> Vec<String> {
+        lock(&self.kept).removed.iter().cloned().collect()
     }
 
     /// What is left, the newest first.
@@ -214,23 +255,29 @@ impl Run {
         for collection in self.subject.collections.iter() {
             if collection.delete == Some(call.operation) {
                 known = true;
-                self.journal.gone_by_path(&exchange.request.path);
+                self.journal.gone_by_path(bare(&exchange.request.path));
                 continue;
             }
             if collection.create == Some(call.operation) {
                 known = true;
-                let id = made.evaluate(&collection.id);
-                self.add(documented, &principal, self.removal(collection, &made, id, &principal));
+                // An answer that was asked for some members only may leave the id out that the caller had chosen.
+                let id = made.evaluate(&collection.id).filter(|id| !id.is_null());
+                let id = id.or_else(|| made.evaluate(&collection.id.replacen("$response.body", "$request.body", 1)));
+                self.add(documented, &principal, self.removal(collection, &made, id, &principal), exchange);
             } else if collection.replace == Some(call.operation) && status == 201 {
                 // A PUT that makes what it names (RFC 9110 section 9.3.4).
                 known = true;
-                self.add(documented, &principal, collection.delete.map(|delete| (delete, exchange.request.path.clone())));
+                self.add(documented, &principal, collection.delete.map(|delete| (delete, bare(&exchange.request.path).to_owned())), exchange);
             } else if collection.patch == Some(call.operation) || collection.replace == Some(call.operation) {
                 // What answers under another name than it was asked for has moved.
                 let named = made.evaluate(&format!("$request.path.{}", collection.parameter));
                 let named_now = exchange.json().and_then(|body| body.get(&collection.parameter)).cloned();
                 if named_now.as_ref().is_some_and(Value::is_string) && named_now != named {
-                    self.add(documented, &principal, self.removal(collection, &made, named_now, &principal));
+                    let removal = self.removal(collection, &made, named_now, &principal);
+                    if let Some((_, path)) = &removal {
+                        self.journal.moved(bare(&exchange.request.path), path);
+                    }
+                    self.add(documented, &principal, removal, exchange);
                 }
             } else if documented.method == http::Method::POST
                 && collection.item.strip_suffix("/{}") == Some(crate::collection::normal(&documented.path).as_str())
@@ -239,23 +286,29 @@ impl Run {
                 // Several at once: the answer lists them.
                 for id in items.iter().filter_map(|item| collection.id_in(item)) {
                     known = true;
-                    self.add(documented, &principal, self.removal(collection, &made, Some(id.clone()), &principal));
+                    self.add(documented, &principal, self.removal(collection, &made, Some(id.clone()), &principal), exchange);
                 }
             }
         }
-        // Something is there that was not there before, and the document does not show what removes it.
+        // Something is there that was not there before. If anything removes it, it is the DELETE of the same path.
         if status == 201 && !known && !self.planner().is_session(call.operation) {
-            self.add(documented, &principal, None);
+            let delete = self.subject.contract.operations.iter().position(|one| {
+                one.method == http::Method::DELETE
+                    && crate::collection::normal(&one.path) == crate::collection::normal(&documented.path)
+            });
+            let removal = delete.map(|delete| (delete, bare(&exchange.request.path).to_owned()));
+            self.add(documented, &principal, removal, exchange);
         }
     }
 
-    fn add(&self, documented: &Operation, principal: &str, removal: Option<(usize, String)>) {
+    fn add(&self, documented: &Operation, principal: &str, removal: Option<(usize, String)>, exchange: &Exchange) {
         self.journal.add(Resource {
             number: 0,
             made_by: documented.id.clone(),
             principal: principal.to_owned(),
             removed_by: removal.as_ref().map(|(delete, _)| self.subject.operation(*delete).id.clone()),
             path: removal.map(|(_, path)| path).unwrap_or_default(),
+            made_at: bare(&exchange.request.path).to_owned(),
         });
     }
 
@@ -279,7 +332,13 @@ impl Run {
                 arguments.push(Argument { parameter, value: ArgumentValue::Value(value) });
             }
         }
-        Some((delete, self.encode(&self.removing(delete, arguments, principal)).ok()?.path))
+        let call = self.removing(delete, arguments, principal);
+        let path = match self.encode(&call) {
+            Ok(request) => request.path,
+            // A name that no caller should choose is to be removed all the same.
+            Err(_) => raw_path(operation, &call),
+        };
+        Some((delete, path))
     }
 
     fn removing(&self, operation: usize, arguments: Vec<Argument>, principal: &str) -> Call {
@@ -298,6 +357,8 @@ impl Run {
     /// Removes all that is left, the newest first. What cannot be removed is counted.
     pub(super) async fn clean_up(&self) -> CleanUp {
         let mut outcome = CleanUp::default();
+        let mut left: Vec<(Resource, String)> = Vec::new();
+        let mut removed_paths: Vec<String> = Vec::new();
         let live = self.journal.live();
         let mut rest = live.as_slice();
         while let Some(first) = rest.first() {
@@ -312,9 +373,22 @@ impl Run {
                     Ok(()) => {
                         self.journal.gone(resource.number);
                         outcome.removed += 1;
+                        removed_paths.push(format!("{}/", resource.path));
                     }
-                    Err(why) => *outcome.left.entry((resource.made_by.clone(), why)).or_default() += 1,
+                    Err(why) => left.push((resource.clone(), why)),
                 }
+            }
+        }
+        removed_paths.extend(self.journal.removed_paths());
+        for (resource, why) in left {
+            // What stands below something that is gone went with it.
+            let went = removed_paths.iter().any(|path| resource.made_at.starts_with(path.as_str()));
+            // What would not go while others were there may go now.
+            if went || (!resource.path.is_empty() && self.remove(&resource).await.is_ok()) {
+                self.journal.gone(resource.number);
+                outcome.removed += 1;
+            } else {
+                *outcome.left.entry((resource.made_by, why)).or_default() += 1;
             }
         }
         outcome
@@ -327,11 +401,20 @@ impl Run {
         let operation = self.subject.contract.operations.iter().position(|one| one.id == *id);
         let operation = operation.ok_or_else(|| format!("the contract has no operation `{id}`"))?;
         let documented = self.subject.operation(operation);
-        let principal = self.remover(operation, &resource.principal);
+        let mut principal = self.remover(operation, &resource.principal);
+        // It is the run's own, so whoever of the profile may remove it does.
+        let planner = self.planner();
+        let mut others: Vec<&String> = self
+            .profile
+            .principals
+            .iter()
+            .filter(|(name, one)| **name != principal && planner.accepts(documented, one))
+            .map(|(name, _)| name)
+            .collect();
         let mut call = self.removing(operation, Vec::new(), &principal);
         call.twist = Some(Twist::Path(resource.path.clone()));
         let mut tag = None;
-        for attempt in 0..4 {
+        for attempt in 0..4 + others.len() {
             // The path is whole; what it was made from is not known any more.
             let mut request = self.bare_request(&call, &resource.path)?;
             self.authenticate(&call, &CaseContext::default(), &mut request).await?;
@@ -359,6 +442,10 @@ impl Run {
                         return Err(format!("{id} answered {}", response.status));
                     }
                     self.pass(wait + Duration::from_secs(1), "removing what the run has made").await;
+                }
+                401 | 403 if !others.is_empty() => {
+                    principal = others.remove(0).clone();
+                    call.caller = Caller::Principal(principal.clone());
                 }
                 status => return Err(format!("{id} answered {status}")),
             }
@@ -404,4 +491,30 @@ impl Run {
             self.say(Event::Note { text }).await;
         }
     }
+}
+
+/// A path without its query.
+fn bare(path: &str) -> &str {
+    path.split('?').next().unwrap_or_default()
+}
+
+/// The path of a call, whatever its parameters say.
+fn raw_path(operation: &Operation, call: &Call) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let value = |name: &str| {
+        let given = call.arguments.iter().find(|one| operation.parameters[one.parameter].name == name);
+        match given.map(|one| &one.value) {
+            Some(ArgumentValue::Value(Value::String(text))) => text.clone(),
+            Some(ArgumentValue::Value(value)) => value.to_string(),
+            _ => String::new(),
+        }
+    };
+    let mut path = String::new();
+    for piece in &operation.path.pieces {
+        match piece {
+            PathPiece::Literal(text) => path.push_str(text),
+            PathPiece::Parameter(name) => path.extend(utf8_percent_encode(&value(name), NON_ALPHANUMERIC)),
+        }
+    }
+    path
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use trueline_spec::vocabulary::Effect;
 
 use super::Run;
 use super::group::{self, Entry};
@@ -26,6 +27,13 @@ impl Run {
             return false;
         }
         let key = group::key(&self.subject, &broken);
+        if let Some((check, cause)) = &broken.same_as
+            && *check != broken.check.id
+            && self.causes.is_found(&group::key_of(check, cause))
+        {
+            self.ledger.note(broken.clause, State::Broken);
+            return true;
+        }
         match self.causes.enter(&key, case.operation()) {
             Entry::Known => {
                 self.ledger.note(broken.clause, State::Broken);
@@ -86,6 +94,19 @@ impl Run {
             return None;
         }
         match &case.script {
+            // What other cases have done to a shared resource may be the reason: this time it has its own.
+            Script::Single(call)
+                if matches!(call.expect, Expect::Valid { .. })
+                    && self.subject.operation(call.operation).effect != Effect::Read =>
+            {
+                let mut call = call.clone();
+                self.planner().make_own(&mut call);
+                let own = Case { script: Script::Single(call), ..case.clone() };
+                match self.attempt_single(&own).await {
+                    Ok(attempt) => Some(attempt),
+                    Err(_) => self.attempt_single(case).await.ok(),
+                }
+            }
             Script::Single(_) => self.attempt_single(case).await.ok(),
             Script::Exhaust(exhaust) if self.target.has_virtual_clock() => {
                 let window = Duration::from_millis(exhaust.window_ms) + Duration::from_secs(2);

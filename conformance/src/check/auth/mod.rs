@@ -114,7 +114,9 @@ fn judge_refusal(meta: &'static Meta, seen: &Seen<'_>, verdicts: &mut Verdicts, 
         return;
     }
     // What the call names does not exist, and where no order of checks is documented, that may be what is said.
-    if status == 404 && seen.contract().check_order().is_empty() {
+    // Who is sent elsewhere, to a login page as a rule, is not let in.
+    let elsewhere = (300..400).contains(&status) && status != 304 && !operation.documents(status);
+    if elsewhere || status == 404 && seen.contract().check_order().is_empty() {
         verdicts.inconclusive.push(clause);
         return;
     }
@@ -126,10 +128,12 @@ fn judge_refusal(meta: &'static Meta, seen: &Seen<'_>, verdicts: &mut Verdicts, 
         let codes = if codes.is_empty() { String::new() } else { format!(" {}", codes.join(" or ")) };
         let offending = if right_status { Offending::Body(String::new()) } else { Offending::Status };
         // One fault in the gate shows on every operation behind it; a hole in one operation shows there alone.
-        let cause = if status < 400 { format!("{what} {}", operation.id) } else { format!("{what} {status} {code:?}") };
+        let cause = if status < 400 { operation.id.clone() } else { format!("{status} {code:?}") };
         Break::new(meta, clause, format!("{} answers {status} to {what}", operation.id))
             .with_values(format!("{}{codes}", wanted.join(" or ")), format!("{status} {}", code.unwrap_or_default()))
-            .with_cause(cause)
+            .with_cause(format!("{what} {cause}"))
+            // Where nobody is asked for a credential, every bad one is as good.
+            .same_as("auth.required", format!("{} {cause}", required::WITHOUT))
             .with_offending(offending)
     });
 }

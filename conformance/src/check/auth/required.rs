@@ -6,6 +6,9 @@ use crate::plan::Planner;
 /// `auth.required`.
 pub(super) struct Required;
 
+/// What it sends, in its findings' words.
+pub(super) const WITHOUT: &str = "a call without a credential";
+
 static META: Meta = Meta {
     id: "auth.required",
     level: Level::Must,
@@ -44,6 +47,6 @@ impl Check for Required {
     }
 
     fn judge(&self, seen: &Seen<'_>, verdicts: &mut Verdicts) {
-        judge_refusal(&META, seen, verdicts, "a call without a credential");
+        judge_refusal(&META, seen, verdicts, WITHOUT);
     }
 }

@@ -1,5 +1,7 @@
+use trueline_spec::contract::Operation;
+
 use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
-use crate::case::{Expect, Part, Script};
+use crate::case::{Expect, FaultNote, Part, Script};
 use crate::finding::Offending;
 
 /// `input.rejects-invalid`.
@@ -34,7 +36,8 @@ impl Check for RejectsInvalid {
                     .constraint(seen.call.operation, &fault.part, &fault.schema)
                     .or(clauses.of_operation(seen.call.operation).input);
                 let Some(clause) = clause else { return };
-                if matches!(status, 401 | 403 | 429) || status >= 500 {
+                // Who is sent elsewhere is neither let in nor refused.
+                if matches!(status, 300..400 | 401 | 403 | 429) || status >= 500 {
                     verdicts.inconclusive.push(clause);
                     return;
                 }
@@ -48,17 +51,18 @@ impl Check for RejectsInvalid {
                         }
                     };
                     let title = format!("{} accepts {place} although it breaks `{}`", operation.id, fault.keyword);
-                    // One shared schema that nobody holds requests to is one cause, whatever the operation.
-                    let at = &clauses.get(clause).at;
                     Break::new(&META, clause, title)
                         .with_values("a status from 400 to 499", status.to_string())
-                        .with_cause(format!("{}:{} {}", at.file, at.pointer, fault.keyword))
+                        .with_cause(format!("{} {}", part_of_many(seen, operation, fault), fault.keyword))
                         .with_offending(Offending::Status)
                 });
             }
             Expect::Refused { statuses, .. } if seen.is_planned_by(&META) => {
                 let Some(clause) = clauses.of_operation(seen.call.operation).input else { return };
-                if matches!(status, 401 | 403 | 429) || status >= 500 {
+                // A body may break a rule that its schema does not say, and be looked at first.
+                let of_body = seen.call.body.is_some() && seen.subject.is_validation_refusal(status, seen.exchange.json());
+                let unsure = of_body && !statuses.contains(&status) && seen.contract().check_order().is_empty();
+                if matches!(status, 300..400 | 401 | 403 | 429) || status >= 500 || unsure {
                     verdicts.inconclusive.push(clause);
                     return;
                 }
@@ -71,6 +75,28 @@ impl Check for RejectsInvalid {
                 });
             }
             _ => {}
+        }
+    }
+}
+
+/// What many operations share and nobody holds requests to is one cause, whether the document writes it once or many times:
+/// a parameter by its name and schema, a member of a body by the schema's place or by its name and schema, the form of a body.
+fn part_of_many(seen: &Seen<'_>, operation: &Operation, fault: &FaultNote) -> String {
+    let contract = seen.contract();
+    match &fault.part {
+        Part::Parameter(index) => {
+            let parameter = &operation.parameters[*index];
+            let schema = contract.resolve(&parameter.schema);
+            format!("{} {} {} {}", parameter.place, parameter.name, schema.value, fault.instance)
+        }
+        Part::Body => {
+            let media = operation.body.as_ref().map(|body| &body.media[crate::plan::preferred_media(body)]);
+            let schema = media.and_then(|media| media.schema.as_ref());
+            let (parent, _) = fault.schema.rsplit_once('/').unwrap_or_default();
+            match schema.and_then(|schema| crate::collection::resolve(contract, &schema.value).pointer(parent)) {
+                Some(keywords) if !fault.instance.is_empty() => format!("body {} {keywords}", fault.instance),
+                _ => "body".to_owned(),
+            }
         }
     }
 }
