@@ -208,7 +208,8 @@ fn collection(contract: &Contract, item: &str, operations: &[usize]) -> Option<C
         list,
         read,
         // What refuses a name that is taken makes and does not replace.
-        replace: of_item(http::Method::PUT).filter(|put| create != Some(*put) || !contract.operations[*put].documents(409)),
+        replace: of_item(http::Method::PUT)
+            .filter(|put| create != Some(*put) || !contract.operations[*put].documents(409)),
         patch: of_item(http::Method::PATCH),
         delete: of_item(http::Method::DELETE),
         parameter,
@@ -288,6 +289,9 @@ fn id_names(parent: &str, parameter: &str) -> Vec<String> {
     let segment = parent.rsplit('/').find(|segment| !segment.is_empty() && *segment != "{}").unwrap_or_default();
     let mut names = vec![plain(parameter), "id".to_owned()];
     for singular in singulars(&plain(segment)) {
+        // `/pools/{pool_name}` is `name` in a pool.
+        let parameter = plain(parameter);
+        names.extend(parameter.strip_prefix(&singular).filter(|rest| !rest.is_empty()).map(str::to_owned));
         names.push(format!("{singular}id"));
     }
     names.extend(["uuid".to_owned(), "uid".to_owned()]);

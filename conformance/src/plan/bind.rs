@@ -327,8 +327,21 @@ pub fn smells_of_an_end(operation: &Operation) -> bool {
 /// Whether an operation ends or empties the whole service: its last path segment says so, and names nothing in particular.
 pub(crate) fn ends_everything(operation: &Operation) -> bool {
     const ENDS: [&str; 15] = [
-        "shutdown", "restart", "reboot", "halt", "poweroff", "terminate", "flush", "flushall", "purge", "wipe", "truncate",
-        "factoryreset", "reset", "deleteall", "quit",
+        "shutdown",
+        "restart",
+        "reboot",
+        "halt",
+        "poweroff",
+        "terminate",
+        "flush",
+        "flushall",
+        "purge",
+        "wipe",
+        "truncate",
+        "factoryreset",
+        "reset",
+        "deleteall",
+        "quit",
     ];
     let last = operation.path.text.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
     let word: String = last.chars().filter(char::is_ascii_alphanumeric).collect();

@@ -245,7 +245,14 @@ impl<'a> Planner<'a> {
     /// Whether only the service knows what a parameter may say: a cursor that an earlier answer gave.
     pub fn is_opaque(&self, operation: usize, parameter: usize) -> bool {
         const OPAQUE: [&str; 8] = [
-            "token", "pagetoken", "nexttoken", "nextpagetoken", "cursor", "pagecursor", "continuation", "continuationtoken",
+            "token",
+            "pagetoken",
+            "nexttoken",
+            "nextpagetoken",
+            "cursor",
+            "pagecursor",
+            "continuation",
+            "continuationtoken",
         ];
         let documented = &self.subject.operation(operation).parameters[parameter];
         let named = OPAQUE.contains(&plain(&documented.name).as_str());

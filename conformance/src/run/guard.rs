@@ -177,7 +177,8 @@ impl Run {
             [one] => (*one).to_owned(),
             several => format!("one of {}", several.join(", ")),
         };
-        let text = format!("the credential of `{name}` died: {culprit} ended it (noticed in case {}); {after}", case.id);
+        let text =
+            format!("the credential of `{name}` died: {culprit} ended it (noticed in case {}); {after}", case.id);
         self.say(Event::Note { text }).await;
         if !lives {
             lock(&self.guard.known).entry(name.to_owned()).or_default().dead = true;

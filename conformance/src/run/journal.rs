@@ -167,8 +167,12 @@ impl Journal {
             kept.gone(number);
         }
         let below = format!("{from}/");
-        let children: Vec<Resource> =
-            kept.live.values().filter(|one| one.path.starts_with(&below) || one.made_at.starts_with(&below)).cloned().collect();
+        let children: Vec<Resource> = kept
+            .live
+            .values()
+            .filter(|one| one.path.starts_with(&below) || one.made_at.starts_with(&below))
+            .cloned()
+            .collect();
         for mut child in children {
             let number = child.number;
             for path in [&mut child.path, &mut child.made_at] {
@@ -267,7 +271,12 @@ impl Run {
             } else if collection.replace == Some(call.operation) && status == 201 {
                 // A PUT that makes what it names (RFC 9110 section 9.3.4).
                 known = true;
-                self.add(documented, &principal, collection.delete.map(|delete| (delete, bare(&exchange.request.path).to_owned())), exchange);
+                self.add(
+                    documented,
+                    &principal,
+                    collection.delete.map(|delete| (delete, bare(&exchange.request.path).to_owned())),
+                    exchange,
+                );
             } else if collection.patch == Some(call.operation) || collection.replace == Some(call.operation) {
                 // What answers under another name than it was asked for has moved.
                 let named = made.evaluate(&format!("$request.path.{}", collection.parameter));
@@ -286,7 +295,12 @@ impl Run {
                 // Several at once: the answer lists them.
                 for id in items.iter().filter_map(|item| collection.id_in(item)) {
                     known = true;
-                    self.add(documented, &principal, self.removal(collection, &made, Some(id.clone()), &principal), exchange);
+                    self.add(
+                        documented,
+                        &principal,
+                        self.removal(collection, &made, Some(id.clone()), &principal),
+                        exchange,
+                    );
                 }
             }
         }

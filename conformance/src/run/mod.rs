@@ -531,7 +531,8 @@ impl Run {
         {
             let renewed = self.watch_over(&case, &first.steps).await;
             let refused = first.steps.iter().any(|step| {
-                matches!(step.call.caller, crate::case::Caller::Principal(_)) && matches!(step.exchange.status(), Some(401 | 403))
+                matches!(step.call.caller, crate::case::Caller::Principal(_))
+                    && matches!(step.exchange.status(), Some(401 | 403))
                     && !matches!(step.call.expect, crate::case::Expect::Refused { .. })
             });
             // Whoever was refused while the credential was dead has run blind.

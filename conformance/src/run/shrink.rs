@@ -230,7 +230,19 @@ impl Run {
             && let Some(generator) = self.subject.body_generator(call.operation, *media)
         {
             let valid = faulty != Some(&Part::Body);
-            let fits = |smaller: &Value| generator.is_valid(smaller) == valid && self.keeps_secrets(value, smaller);
+            // The fault has to stay, and not to make room for another one.
+            let faulty_value = match &call.expect {
+                Expect::Invalid(fault) if !valid && !fault.instance.is_empty() => {
+                    value.pointer(&fault.instance).map(|value| (&fault.instance, std::mem::discriminant(value)))
+                }
+                _ => None,
+            };
+            let fits = |smaller: &Value| {
+                let kept = faulty_value.is_none_or(|(instance, kind)| {
+                    smaller.pointer(instance).is_some_and(|value| std::mem::discriminant(value) == kind)
+                });
+                kept && generator.is_valid(smaller) == valid && self.keeps_secrets(value, smaller)
+            };
             for smaller in shrink(value).filter(fits).take(40) {
                 let bindings = bindings.iter().filter(|(pointer, _)| smaller.pointer(pointer).is_some()).cloned();
                 let body = CallBody::Value { media: *media, bindings: bindings.collect(), value: smaller };

@@ -1,6 +1,9 @@
 # Airflow 3 as `airflow standalone` starts it, with two users of the simple auth manager. Its document has no login:
 # overlay.yaml adds the one of the auth manager's own document.
 
+# Its SQLite locks up under more than two writers at once.
+flags=(--workers 2 --random-cases 2 --max-seconds 165)
+
 start() {
     python_environment "$(python_of 3.12 3.11 3.10)"
     local port

@@ -22,7 +22,7 @@ start() {
 state() {
     local who what
     for who in "$KINTO_ADMIN" "$KINTO_ALICE" "$KINTO_BOB"; do
-        for what in accounts buckets permissions; do
+        for what in accounts buckets; do
             echo "${who%%:*} sees of $what:"
             curl --silent --user "$who" "$url/$what" | python3 -c '
 import json, sys

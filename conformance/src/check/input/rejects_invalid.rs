@@ -37,7 +37,7 @@ impl Check for RejectsInvalid {
                     .or(clauses.of_operation(seen.call.operation).input);
                 let Some(clause) = clause else { return };
                 // Who is sent elsewhere is neither let in nor refused.
-                if matches!(status, 300..400 | 401 | 403 | 429) || status >= 500 {
+                if matches!(status, 300..=399 | 401 | 403 | 429) || status >= 500 {
                     verdicts.inconclusive.push(clause);
                     return;
                 }
@@ -60,9 +60,10 @@ impl Check for RejectsInvalid {
             Expect::Refused { statuses, .. } if seen.is_planned_by(&META) => {
                 let Some(clause) = clauses.of_operation(seen.call.operation).input else { return };
                 // A body may break a rule that its schema does not say, and be looked at first.
-                let of_body = seen.call.body.is_some() && seen.subject.is_validation_refusal(status, seen.exchange.json());
+                let of_body =
+                    seen.call.body.is_some() && seen.subject.is_validation_refusal(status, seen.exchange.json());
                 let unsure = of_body && !statuses.contains(&status) && seen.contract().check_order().is_empty();
-                if matches!(status, 300..400 | 401 | 403 | 429) || status >= 500 || unsure {
+                if matches!(status, 300..=399 | 401 | 403 | 429) || status >= 500 || unsure {
                     verdicts.inconclusive.push(clause);
                     return;
                 }
