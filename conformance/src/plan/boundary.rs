@@ -148,7 +148,10 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
         let own = planner.subject.collections.named_by(operation, &parameter.name);
         let makes = operation.documents(201)
             && own.is_some_and(|one| [one.create, one.replace].contains(&Some(plain.operation)));
-        if !named || makes || operation.response(404).is_none() {
+        // Where only certain values may stand, none of them is unknown.
+        let schema = planner.subject.contract.resolve(&parameter.schema);
+        let listed = ["enum", "const"].iter().any(|keyword| schema.value.get(keyword).is_some());
+        if !named || makes || listed || operation.response(404).is_none() {
             continue;
         }
         let Some(nobody) = planner.unknown_id(plain.operation, argument.parameter) else { continue };

@@ -147,7 +147,12 @@ impl<'a> Planner<'a> {
         };
         let base = generator.minimal();
         let mut fields = Vec::new();
+        // What the path names an item by is no field of it: changing it is moving the item.
+        let names: Vec<String> = self.subject.operation(write).path_parameters().map(plain).collect();
         for (name, property) in settable(&self.subject.contract, write, read) {
+            if names.contains(&plain(&name)) {
+                continue;
+            }
             let mut values = Vec::new();
             for value in candidates(property) {
                 let mut body = base.clone();

@@ -282,6 +282,9 @@ impl Run {
                 let named = made.evaluate(&format!("$request.path.{}", collection.parameter));
                 let named_now = exchange.json().and_then(|body| body.get(&collection.parameter)).cloned();
                 if named_now.as_ref().is_some_and(Value::is_string) && named_now != named {
+                    if let (Some(create), Some(name)) = (collection.create, &named) {
+                        self.resources.forget(create, &collection.id, name);
+                    }
                     let removal = self.removal(collection, &made, named_now, &principal);
                     if let Some((_, path)) = &removal {
                         self.journal.moved(bare(&exchange.request.path), path);

@@ -22,7 +22,7 @@ const SHRINK_REQUESTS: u32 = 60;
 impl Run {
     /// True if the break is real: it happened again, or its cause is a finding already.
     pub(super) async fn follow_up(&self, case: &Case, attempt: &Attempt, broken: Break) -> bool {
-        if self.fails_anyway(case, &broken).await {
+        if self.fails_anyway(case, &broken).await || self.is_refused_on_what_is_there(case, attempt, &broken).await {
             self.ledger.note(broken.clause, State::Inconclusive);
             return false;
         }
@@ -86,6 +86,36 @@ impl Run {
         let control = planner.single(case.phase, "", format!("{}/control", broken.check.id), plain);
         let attempt = self.attempt_single(&control).await;
         attempt.is_ok_and(|attempt| attempt.last_status().is_some_and(|status| status >= 500))
+    }
+
+    /// A bad credential was answered 404, for a name that nothing has: whether it is refused where there is something, or
+    /// nobody at all finds anything there.
+    async fn is_refused_on_what_is_there(&self, case: &Case, attempt: &Attempt, broken: &Break) -> bool {
+        let Script::Single(call) = &case.script else { return false };
+        let orderless = self.subject.contract.check_order().is_empty();
+        let asked = orderless && broken.check.id.starts_with("auth.") && attempt.last_status() == Some(404);
+        if !asked || self.must_stop().is_some() {
+            return false;
+        }
+        let planner = self.planner();
+        let documented = self.subject.operation(call.operation);
+        for caller in planner.callers(documented) {
+            let Some(mut real) = planner.plain_call(call.operation, &caller) else { continue };
+            planner.make_own(&mut real);
+            let named = real.arguments.iter().any(|one| matches!(one.value, ArgumentValue::Bound(_)));
+            if !named {
+                // It cannot do more than its caller was let do all along.
+                let control = planner.single(case.phase, "", format!("{}/control", broken.check.id), real);
+                let attempt = self.attempt_single(&control).await;
+                return attempt.is_ok_and(|attempt| attempt.last_status() == Some(404));
+            }
+            real.caller = call.caller.clone();
+            real.expect = call.expect.clone();
+            let control = planner.single(case.phase, "", format!("{}/control", broken.check.id), real);
+            let attempt = self.attempt_single(&control).await;
+            return attempt.is_ok_and(|attempt| matches!(attempt.last_status(), Some(401 | 403)));
+        }
+        false
     }
 
     /// The same case from a clean state; none if that cannot be had.

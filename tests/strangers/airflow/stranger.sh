@@ -2,7 +2,7 @@
 # overlay.yaml adds the one of the auth manager's own document.
 
 # Its SQLite locks up under more than two writers at once.
-flags=(--workers 2 --random-cases 2 --max-seconds 165)
+flags=(--workers 2 --random-cases 2 --max-seconds 130)
 
 start() {
     python_environment "$(python_of 3.12 3.11 3.10)"

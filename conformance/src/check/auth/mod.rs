@@ -113,10 +113,9 @@ fn judge_refusal(meta: &'static Meta, seen: &Seen<'_>, verdicts: &mut Verdicts, 
         verdicts.inconclusive.push(clause);
         return;
     }
-    // What the call names does not exist, and where no order of checks is documented, that may be what is said.
     // Who is sent elsewhere, to a login page as a rule, is not let in.
     let elsewhere = (300..400).contains(&status) && status != 304 && !operation.documents(status);
-    if elsewhere || status == 404 && seen.contract().check_order().is_empty() {
+    if elsewhere {
         verdicts.inconclusive.push(clause);
         return;
     }

@@ -17,7 +17,8 @@ static META: Meta = Meta {
             change it where it can be changed",
     demands: "404 or 410 for each",
     guards: "202 promises nothing yet; only operations that document 404 or 410 (what is archived instead of deleted can be \
-             read on); an answer that itself says `deleted` or `archived` says nothing",
+             read on); an answer that itself says `deleted` or `archived` says nothing; a DELETE with an \
+             optional body is left out: the body may say whether to delete",
     fault: "a deleted parcel can still be read",
 };
 
