@@ -84,6 +84,18 @@ pub struct Collections {
 }
 
 impl Collection {
+    /// Whether the caller names an item in the path of the call that makes it.
+    pub fn is_named_by_caller(&self) -> bool {
+        self.create.is_some() && self.id == of_caller(&self.parameter)
+    }
+
+    /// The id in an item as an answer shows it: under the parameter's own name, or as `id`.
+    pub fn id_in<'v>(&self, item: &'v Value) -> Option<&'v Value> {
+        let members = item.as_object()?;
+        let called = |wanted: &str| members.iter().find(|(name, _)| plain(name) == wanted).map(|(_, value)| value);
+        called(&plain(&self.parameter)).or_else(|| called("id")).filter(|id| id.is_string() || id.is_number())
+    }
+
     /// Every operation on the collection or one of its items.
     pub fn operations(&self) -> impl Iterator<Item = usize> {
         let list = self.list.as_ref().map(|list| list.operation);
@@ -181,6 +193,7 @@ fn collection(contract: &Contract, item: &str, operations: &[usize]) -> Option<C
         let create = by_method(parent, http::Method::POST)?;
         Some((create, made_id(contract, create, parent, &parameter, read)?))
     });
+    let made = made.or_else(|| Some((named_by_caller(contract, operations, &parameter)?, of_caller(&parameter))));
     let (create, id) = match made {
         Some((create, id)) => (Some(create), id),
         None => (None, String::new()),
@@ -194,11 +207,38 @@ fn collection(contract: &Contract, item: &str, operations: &[usize]) -> Option<C
         id,
         list,
         read,
-        replace: of_item(http::Method::PUT),
+        // What refuses a name that is taken makes and does not replace.
+        replace: of_item(http::Method::PUT)
+            .filter(|put| create != Some(*put) || !contract.operations[*put].documents(409)),
         patch: of_item(http::Method::PATCH),
         delete: of_item(http::Method::DELETE),
         parameter,
     })
+}
+
+/// Makes an item under the name that the caller writes into the path: a PUT (RFC 9110 section 9.3.4) or a POST that answers
+/// 201. A name that is no free text is nothing to invent.
+fn named_by_caller(contract: &Contract, operations: &[usize], parameter: &str) -> Option<usize> {
+    let makes = |index: &usize| {
+        let operation = &contract.operations[*index];
+        let name = operation.parameters.iter().find(|one| one.place == ParameterPlace::Path && one.name == parameter);
+        let free = name.is_some_and(|one| {
+            let schema = resolve(contract, &one.schema.value);
+            let bound = ["enum", "const", "format", "pattern"].iter().any(|keyword| schema.get(keyword).is_some());
+            let room = schema.get("maxLength").and_then(Value::as_u64).is_none_or(|longest| longest >= 16);
+            schema.get("type").is_some_and(|kind| *kind == "string") && !bound && room
+        });
+        free && operation.documents(201)
+    };
+    let by = |method: http::Method| {
+        operations.iter().copied().find(|index| contract.operations[*index].method == method && makes(index))
+    };
+    by(http::Method::PUT).or_else(|| by(http::Method::POST))
+}
+
+/// Where the exchange says what the caller has called an item.
+fn of_caller(parameter: &str) -> String {
+    format!("$request.path.{parameter}")
 }
 
 /// A creating operation that a link of the document ties to one of these operations.
@@ -249,6 +289,9 @@ fn id_names(parent: &str, parameter: &str) -> Vec<String> {
     let segment = parent.rsplit('/').find(|segment| !segment.is_empty() && *segment != "{}").unwrap_or_default();
     let mut names = vec![plain(parameter), "id".to_owned()];
     for singular in singulars(&plain(segment)) {
+        // `/pools/{pool_name}` is `name` in a pool.
+        let parameter = plain(parameter);
+        names.extend(parameter.strip_prefix(&singular).filter(|rest| !rest.is_empty()).map(str::to_owned));
         names.push(format!("{singular}id"));
     }
     names.extend(["uuid".to_owned(), "uid".to_owned()]);

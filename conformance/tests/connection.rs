@@ -229,3 +229,33 @@ fn what_cannot_be_used_is_named() {
         .join("\n")
     );
 }
+
+#[tokio::test]
+async fn after_a_cut_connection_none_is_used_twice() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Answers the first request of each connection, and cuts it at the second.
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await.unwrap() > 0 {}
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                head.clear();
+                let _ = stream.read_line(&mut head).await;
+            });
+        }
+    });
+    let target = target(&url, straight()).unwrap();
+    let ask = async || {
+        let request =
+            Request { method: Method::POST, path: "/".to_owned(), headers: Vec::new(), body: Bytes::new(), from: None };
+        target.send(request).await.map(|response| response.status)
+    };
+    assert_eq!(ask().await.unwrap(), 200);
+    assert!(matches!(ask().await, Err(Failure::Cut(_))), "the kept connection");
+    for _ in 0..5 {
+        assert_eq!(ask().await.unwrap(), 200, "one of its own");
+    }
+}

@@ -568,6 +568,11 @@ impl Operation {
             .or_else(|| by(StatusPattern::Default))
     }
 
+    /// Whether this very status is listed, not only a range that it falls into.
+    pub fn documents(&self, status: u16) -> bool {
+        self.responses.iter().any(|response| response.status == StatusPattern::Exact(status))
+    }
+
     /// Whether a credential is needed: no alternative lets an anonymous caller in.
     pub fn is_secured(&self) -> bool {
         !self.security.is_empty() && self.security.iter().all(|alternative| !alternative.schemes.is_empty())

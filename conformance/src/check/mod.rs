@@ -193,6 +193,8 @@ pub struct Break {
     pub during: Option<Purpose>,
     /// Of a chain, the guilty act.
     pub act: Option<String>,
+    /// The cause, of another check, that this is the same hole as, if that one shows itself too.
+    pub same_as: Option<(&'static str, String)>,
 }
 
 impl Break {
@@ -209,6 +211,7 @@ impl Break {
             offending: None,
             during: None,
             act: None,
+            same_as: None,
         }
     }
 
@@ -240,6 +243,12 @@ impl Break {
     /// The guilty act of a chain.
     pub fn in_act(mut self, act: impl Into<String>) -> Self {
         self.act = Some(act.into());
+        self
+    }
+
+    /// Not worth a word of its own where another check found this cause.
+    pub fn same_as(mut self, check: &'static str, cause: impl Into<String>) -> Self {
+        self.same_as = Some((check, cause.into()));
         self
     }
 

@@ -48,8 +48,12 @@ impl Planner<'_> {
                     .or_else(|| self.inferred_producer(operation, &documented.name, &principal, &instance)),
                 _ => None,
             });
+            let own = self.subject.collections.named_by(operation, &documented.name);
+            let invents = own.is_some_and(|one| one.create == Some(call.operation) && one.is_named_by_caller());
             if let Some(binding) = known.filter(|binding| !binding.is_produced_by(call.operation)) {
                 *value = ArgumentValue::Bound(binding);
+            } else if invents && documented.place == ParameterPlace::Path {
+                *value = ArgumentValue::Bound(Binding::Unique { stem: "t".to_owned(), longest: None });
             }
         }
         let own = call.operation;
@@ -295,8 +299,8 @@ struct LinkBindings {
 /// Whether an operation logs its caller out.
 pub(crate) fn ends_a_session(operation: &Operation) -> bool {
     let words = words_of(operation);
-    operation.effect != Effect::Read
-        && ["logout", "logoff", "signout", "endsession"].iter().any(|one| words.contains(one))
+    // Some services log out by GET.
+    ["logout", "logoff", "signout", "endsession"].iter().any(|one| words.contains(one))
 }
 
 /// Whether a call may end a credential: whatever has to do with logging out, tokens, keys, sessions and passwords.
@@ -318,6 +322,33 @@ pub fn smells_of_an_end(operation: &Operation) -> bool {
     // Some services log out by GET.
     (operation.effect != Effect::Read && smells.iter().any(|one| words.contains(one)))
         || smells[..3].iter().any(|one| words.contains(one))
+}
+
+/// Whether an operation ends or empties the whole service: its last path segment says so, and names nothing in particular.
+pub(crate) fn ends_everything(operation: &Operation) -> bool {
+    const ENDS: [&str; 15] = [
+        "shutdown",
+        "restart",
+        "reboot",
+        "halt",
+        "poweroff",
+        "terminate",
+        "flush",
+        "flushall",
+        "purge",
+        "wipe",
+        "truncate",
+        "factoryreset",
+        "reset",
+        "deleteall",
+        "quit",
+    ];
+    let last = operation.path.text.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
+    let word: String = last.chars().filter(char::is_ascii_alphanumeric).collect();
+    operation.effect != Effect::Read
+        && operation.path_parameters().next().is_none()
+        && operation.body.as_ref().is_none_or(|body| !body.required)
+        && ENDS.contains(&word.as_str())
 }
 
 /// Whether an operation changes the account of whoever calls it.

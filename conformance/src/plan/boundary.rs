@@ -145,7 +145,14 @@ fn unknown_ids(planner: &Planner<'_>, plain: &Call, cases: &mut Vec<Case>) {
     for argument in &plain.arguments {
         let parameter = &operation.parameters[argument.parameter];
         let named = parameter.place == ParameterPlace::Path && matches!(argument.value, ArgumentValue::Bound(_));
-        if !named || operation.response(404).is_none() {
+        // What makes what it names is not missing anything.
+        let own = planner.subject.collections.named_by(operation, &parameter.name);
+        let makes = operation.documents(201)
+            && own.is_some_and(|one| [one.create, one.replace].contains(&Some(plain.operation)));
+        // Where only certain values may stand, none of them is unknown.
+        let schema = planner.subject.contract.resolve(&parameter.schema);
+        let listed = ["enum", "const"].iter().any(|keyword| schema.value.get(keyword).is_some());
+        if !named || makes || listed || operation.response(404).is_none() {
             continue;
         }
         let Some(nobody) = planner.unknown_id(plain.operation, argument.parameter) else { continue };

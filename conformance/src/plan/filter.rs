@@ -144,6 +144,12 @@ impl Planner<'_> {
         if operation.effect == Effect::Read && !twisted {
             return true;
         }
+        // What the whole service stands and falls with is not the run's own, and a refusal that fails to come would end it.
+        if super::bind::ends_everything(operation)
+            && !matches!(call.expect, Expect::UnknownPath | Expect::UnknownMethod)
+        {
+            return false;
+        }
         // Whoever must not be let in, names nothing that exists.
         // What must be limited, does nothing else.
         let limited = matches!(&call.expect, Expect::Refused { statuses, .. } if statuses.contains(&429));
@@ -160,8 +166,10 @@ impl Planner<'_> {
         let names = operation.path_parameters().next().is_some();
         if !names {
             let own_session = matches!(call.caller, Caller::FreshSession(_) | Caller::Anonymous);
+            // Without a name a removal is of everything, unless the body says what it is of.
+            let of_something = matches!(call.caller, Caller::FreshSession(_)) || call.body.is_some();
             return match operation.effect {
-                Effect::Destroy => own_session,
+                Effect::Destroy => own_session && of_something,
                 // Settings of an account are nobody's to try things on.
                 _ => operation.method == http::Method::POST || own_session,
             };

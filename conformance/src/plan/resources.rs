@@ -72,7 +72,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether an operation logs somebody in: what it makes is no resource.
-    fn is_session(&self, operation: usize) -> bool {
+    pub(crate) fn is_session(&self, operation: usize) -> bool {
         let id = &self.subject.operation(operation).id;
         self.profile.principals.values().any(|one| one.login.as_ref().is_some_and(|login| login.operation == *id))
     }
@@ -147,7 +147,12 @@ impl<'a> Planner<'a> {
         };
         let base = generator.minimal();
         let mut fields = Vec::new();
+        // What the path names an item by is no field of it: changing it is moving the item.
+        let names: Vec<String> = self.subject.operation(write).path_parameters().map(plain).collect();
         for (name, property) in settable(&self.subject.contract, write, read) {
+            if names.contains(&plain(&name)) {
+                continue;
+            }
             let mut values = Vec::new();
             for value in candidates(property) {
                 let mut body = base.clone();
@@ -244,6 +249,21 @@ impl<'a> Planner<'a> {
 
     /// Whether only the service knows what a parameter may say: a cursor that an earlier answer gave.
     pub fn is_opaque(&self, operation: usize, parameter: usize) -> bool {
+        const OPAQUE: [&str; 8] = [
+            "token",
+            "pagetoken",
+            "nexttoken",
+            "nextpagetoken",
+            "cursor",
+            "pagecursor",
+            "continuation",
+            "continuationtoken",
+        ];
+        let documented = &self.subject.operation(operation).parameters[parameter];
+        let named = OPAQUE.contains(&plain(&documented.name).as_str());
+        if named && documented.place == ParameterPlace::Query && documented.examples.is_empty() {
+            return true;
+        }
         self.subject.collections.iter().filter_map(|one| one.list.as_ref()).any(|list| {
             list.operation == operation
                 && matches!(&list.paging, Some(crate::collection::Paging::Cursor { parameter: one, .. }) if *one == parameter)

@@ -47,6 +47,15 @@ pub(crate) struct CaseContext {
     pub(crate) acts: HashMap<String, Arc<Made>>,
 }
 
+impl Resources {
+    /// What stood under this name is elsewhere now: whoever needs such a thing gets another one.
+    pub(super) fn forget(&self, operation: usize, expression: &str, name: &Value) {
+        lock(&self.shared).retain(|(producer, _, _), made| {
+            *producer != operation || made.get().and_then(|made| made.evaluate(expression)).as_ref() != Some(name)
+        });
+    }
+}
+
 impl Run {
     /// Puts values in the place of a call's bindings. The error says what could not be had.
     pub(crate) async fn bind(&self, call: &Call, context: &mut CaseContext) -> Result<Call, String> {

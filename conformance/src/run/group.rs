@@ -54,6 +54,11 @@ impl Causes {
         }
     }
 
+    /// Whether this cause is a finding by now.
+    pub(super) fn is_found(&self, key: &str) -> bool {
+        lock(&self.seen).get(key).is_some_and(|cause| cause.finding.is_some())
+    }
+
     /// It did not repeat; the next case with this cause may try again.
     pub(super) fn dismiss(&self, key: &str) {
         if let Some(cause) = lock(&self.seen).get_mut(key) {
@@ -79,11 +84,16 @@ impl Causes {
     }
 }
 
-/// What is the same for every case with the same cause.
+/// A cause of a check.
+pub(super) fn key_of(check: &str, cause: &str) -> String {
+    format!("{check}\0{cause}")
+}
+
+/// What is the same for every case with the same cause as this break.
 pub(super) fn key(subject: &Subject, broken: &Break) -> String {
     if broken.cause.is_empty() {
-        format!("{}\0{}", broken.check.id, subject.clauses.get(broken.clause).id)
+        key_of(broken.check.id, &subject.clauses.get(broken.clause).id)
     } else {
-        format!("{}\0{}", broken.check.id, broken.cause)
+        key_of(broken.check.id, &broken.cause)
     }
 }

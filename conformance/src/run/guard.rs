@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use trueline_spec::vocabulary::Effect;
+
 use super::Run;
 use super::bindings::CaseContext;
 use crate::case::{Call, Caller, Case, Expect};
@@ -15,6 +17,12 @@ use crate::subject::lock;
 /// After so many requests of one principal its credential is looked at again.
 const EVERY: u64 = 250;
 
+/// As [`EVERY`], where a call was forbidden that its caller had every right to.
+const FORBIDDEN: u64 = 20;
+
+/// So many operations are named where nobody knows which of them killed a credential.
+const NAMED: usize = 8;
+
 /// What is known of the principals' credentials.
 #[derive(Default)]
 pub(crate) struct Guard {
@@ -23,6 +31,8 @@ pub(crate) struct Guard {
     killers: Mutex<BTreeSet<usize>>,
     /// Counts credentials that died.
     deaths: AtomicU64,
+    /// What has changed something, in the order in which it was answered.
+    writes: Mutex<Vec<usize>>,
     /// One look at a time.
     looking: tokio::sync::Mutex<()>,
 }
@@ -33,6 +43,8 @@ struct Watched {
     since: u64,
     /// The last request that smelled of an end, by operation.
     suspect: Option<usize>,
+    /// How much of what changed something it has outlived.
+    outlived: usize,
     /// Nothing brings it back.
     dead: bool,
 }
@@ -58,19 +70,31 @@ impl Run {
     pub(super) async fn watch_over(&self, case: &Case, steps: &[crate::check::Step]) -> bool {
         let mut renewed = false;
         for step in steps {
-            let Caller::Principal(name) = &step.call.caller else { continue };
             let operation = self.subject.operation(step.call.operation);
             let Some(status) = step.exchange.status() else { continue };
+            let outlived = {
+                let mut writes = lock(&self.guard.writes);
+                if operation.effect != Effect::Read && status < 400 && writes.last() != Some(&step.call.operation) {
+                    writes.push(step.call.operation);
+                }
+                writes.len()
+            };
+            let Caller::Principal(name) = &step.call.caller else { continue };
             let refused = self.renews_on(name).contains(&status) && operation.is_secured();
+            // Some services say 403 where the credential is at fault, so that many of them are looked into.
+            let forbidden = status == 403 && operation.is_secured() && matches!(step.call.expect, Expect::Valid { .. });
             let smells = status < 400 && crate::plan::smells_of_an_end(operation);
             let due = {
                 let mut known = lock(&self.guard.known);
                 let watched = known.entry(name.clone()).or_default();
                 watched.since += 1;
+                if status < 400 && operation.is_secured() && operation.effect == Effect::Read {
+                    watched.outlived = outlived;
+                }
                 if smells {
                     watched.suspect = Some(step.call.operation);
                 }
-                refused || smells || watched.since >= EVERY
+                refused || smells || watched.since >= if forbidden { FORBIDDEN } else { EVERY }
             };
             // A refusal that was asked for says nothing of the credential.
             let asked_for = refused && matches!(step.call.expect, Expect::Refused { .. });
@@ -92,7 +116,7 @@ impl Run {
         let planner = self.planner();
         let principal = planner.principal(name)?;
         let mut readings = self.subject.contract.operations.iter().enumerate().filter(|(_, one)| {
-            one.effect == trueline_spec::vocabulary::Effect::Read
+            one.effect == Effect::Read
                 && one.method == http::Method::GET
                 && one.is_secured()
                 && one.path_parameters().next().is_none()
@@ -122,31 +146,39 @@ impl Run {
     /// Makes the known-good call; logs in again where it is refused.
     async fn look_at(&self, name: &str, case: &Case) -> bool {
         let _one = self.guard.looking.lock().await;
-        let suspect = {
+        let written = lock(&self.guard.writes).len();
+        let (suspect, outlived) = {
             let mut known = lock(&self.guard.known);
             let watched = known.entry(name.to_owned()).or_default();
             watched.since = 0;
             if watched.dead {
                 return false;
             }
-            watched.suspect.take()
+            (watched.suspect.take(), watched.outlived)
         };
         let Some(mut call) = self.good_call(name) else { return false };
         call.from = self.profile.addresses.first().copied();
         if !self.is_refused(name, &call).await {
+            lock(&self.guard.known).entry(name.to_owned()).or_default().outlived = written;
             return false;
         }
         self.guard.deaths.fetch_add(1, Ordering::Relaxed);
-        let operation = suspect.unwrap_or_else(|| case.operation());
-        let id = &self.subject.operation(operation).id;
-        let sure = if suspect.is_some() { "" } else { " or one of the requests before it" };
+        let culprits = suspect.map_or_else(|| self.culprits(outlived), |suspect| vec![suspect]);
         self.forget_session(name).await;
         let lives = !self.is_refused(name, &call).await;
-        if suspect.is_some() {
-            lock(&self.guard.killers).insert(operation);
+        if let [sure] = culprits.as_slice() {
+            lock(&self.guard.killers).insert(*sure);
         }
         let after = if lives { "logged in again" } else { "nothing brings it back" };
-        let text = format!("the credential of `{name}` died: {id} (case {}){sure} ended it; {after}", case.id);
+        let ids: Vec<&str> =
+            culprits.iter().take(NAMED).map(|index| self.subject.operation(*index).id.as_str()).collect();
+        let culprit = match ids.as_slice() {
+            [] => "nobody knows what".to_owned(),
+            [one] => (*one).to_owned(),
+            several => format!("one of {}", several.join(", ")),
+        };
+        let text =
+            format!("the credential of `{name}` died: {culprit} ended it (noticed in case {}); {after}", case.id);
         self.say(Event::Note { text }).await;
         if !lives {
             lock(&self.guard.known).entry(name.to_owned()).or_default().dead = true;
@@ -154,9 +186,35 @@ impl Run {
         lives
     }
 
+    /// What has changed something since so much of it was outlived, the last one first.
+    fn culprits(&self, outlived: usize) -> Vec<usize> {
+        let writes = lock(&self.guard.writes);
+        let mut culprits: Vec<usize> = Vec::new();
+        for operation in writes.iter().skip(outlived).rev() {
+            if !culprits.contains(operation) {
+                culprits.push(*operation);
+            }
+        }
+        culprits
+    }
+
+    /// Whether a case acts as somebody whose credential is dead for good.
+    pub(super) fn acts_as_dead(&self, case: &Case) -> Option<String> {
+        let known = lock(&self.guard.known);
+        case.calls().into_iter().find_map(|call| match &call.caller {
+            Caller::Principal(name) | Caller::Minted { by: name, .. } => {
+                known.get(name).is_some_and(|watched| watched.dead).then(|| name.clone())
+            }
+            _ => None,
+        })
+    }
+
     async fn is_refused(&self, name: &str, call: &Call) -> bool {
         match Box::pin(self.send(call, &mut CaseContext::default())).await {
-            Ok(exchange) => exchange.status().is_some_and(|status| self.renews_on(name).contains(&status)),
+            // It has worked before, so that 403 says no less than 401.
+            Ok(exchange) => {
+                exchange.status().is_some_and(|status| status == 403 || self.renews_on(name).contains(&status))
+            }
             // A login that fails is no proof of life.
             Err(_) => true,
         }

@@ -9,11 +9,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use trueline_spec::contract::ParameterPlace;
+use serde_json::Value;
+use trueline_spec::contract::{Operation, ParameterPlace, PathPiece};
 
 use super::Run;
 use super::bindings::{CaseContext, Made};
 use crate::case::{Argument, ArgumentValue, Call, Caller, Expect, Twist};
+use crate::collection::Collection;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::subject::lock;
@@ -37,6 +39,9 @@ pub struct Resource {
     /// Whether a journal file has the path with a secret's name in it, so that only the run itself can remove it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withheld: bool,
+    /// The path of the call that made it: what goes with a parent is gone, too.
+    #[serde(default)]
+    pub made_at: String,
 }
 
 /// A line of a journal file.
@@ -67,6 +72,8 @@ struct Kept {
     made: u64,
     live: BTreeMap<u64, Resource>,
     by_path: HashMap<String, u64>,
+    /// Paths of what is gone, with a slash at their ends.
+    removed: std::collections::HashSet<String>,
     file: Option<File>,
     /// The first thing that went wrong with the file.
     trouble: Option<String>,
@@ -105,6 +112,16 @@ pub enum JournalError {
 }
 
 impl Kept {
+    fn gone(&mut self, number: u64) {
+        if let Some(resource) = self.live.remove(&number) {
+            self.by_path.remove(&resource.path);
+            if !resource.path.is_empty() {
+                self.removed.insert(format!("{}/", resource.path));
+            }
+            self.write(&Line::Gone(number));
+        }
+    }
+
     fn write(&mut self, line: &Line) {
         let Some(file) = &mut self.file else { return };
         let text = serde_json::to_string(line).unwrap_or_default();
@@ -113,6 +130,15 @@ impl Kept {
             self.trouble.get_or_insert(format!("the journal cannot be written: {error}"));
             self.file = None;
         }
+    }
+}
+
+impl Kept {
+    /// A file holds no secret: a path with one in it is written with the secret's name.
+    fn write_made(&mut self, resource: &Resource, redact: impl Fn(&str) -> String) {
+        let (path, made_at) = (redact(&resource.path), redact(&resource.made_at));
+        let withheld = path != resource.path;
+        self.write(&Line::Made(Resource { path, made_at, withheld, ..resource.clone() }));
     }
 }
 
@@ -138,9 +164,7 @@ impl Journal {
         let mut kept = lock(&self.kept);
         kept.made += 1;
         resource.number = kept.made;
-        let shown = redact(&resource.path);
-        let withheld = shown != resource.path;
-        kept.write(&Line::Made(Resource { path: shown, withheld, ..resource.clone() }));
+        kept.write_made(&resource, redact);
         if !resource.path.is_empty() {
             kept.by_path.insert(resource.path.clone(), resource.number);
         }
@@ -148,10 +172,35 @@ impl Journal {
     }
 
     fn gone(&self, number: u64) {
+        lock(&self.kept).gone(number);
+    }
+
+    /// What was there is there under another name, with all that is below it.
+    fn moved(&self, from: &str, to: &str, redact: impl Fn(&str) -> String) {
         let mut kept = lock(&self.kept);
-        if let Some(resource) = kept.live.remove(&number) {
-            kept.by_path.remove(&resource.path);
-            kept.write(&Line::Gone(number));
+        if let Some(number) = kept.by_path.get(from).copied() {
+            kept.gone(number);
+        }
+        let below = format!("{from}/");
+        let children: Vec<Resource> = kept
+            .live
+            .values()
+            .filter(|one| one.path.starts_with(&below) || one.made_at.starts_with(&below))
+            .cloned()
+            .collect();
+        for mut child in children {
+            let number = child.number;
+            for path in [&mut child.path, &mut child.made_at] {
+                if let Some(rest) = path.strip_prefix(&below) {
+                    *path = format!("{to}/{rest}");
+                }
+            }
+            kept.gone(number);
+            kept.write_made(&child, &redact);
+            if !child.path.is_empty() {
+                kept.by_path.insert(child.path.clone(), number);
+            }
+            kept.live.insert(number, child);
         }
     }
 
@@ -160,6 +209,11 @@ impl Journal {
         if let Some(number) = number {
             self.gone(number);
         }
+    }
+
+    /// Paths of what cases have removed themselves, with a slash at their ends.
+    fn removed_paths(&self) -> Vec<String> {
+        lock(&self.kept).removed.iter().cloned().collect()
     }
 
     /// What is left, the newest first.
@@ -215,14 +269,14 @@ impl Run {
             Caller::Anonymous | Caller::Bad { .. } => String::new(),
         };
         let documented = self.subject.operation(call.operation);
+        let made = Made::of(documented, call, exchange);
+        let mut known = false;
         for collection in self.subject.collections.iter() {
             if collection.delete == Some(call.operation) {
-                self.journal.gone_by_path(&exchange.request.path);
+                known = true;
+                self.journal.gone_by_path(bare(&exchange.request.path));
                 continue;
             }
-            let made = collection.create == Some(call.operation);
-            // A PUT that makes what it names (RFC 9110 section 9.3.4).
-            let put = collection.replace == Some(call.operation) && status == 201;
             // Figures of a thing are asked for by its id as well; only one of the two paths removes it.
             let elsewhere = collection.delete.is_none()
                 && self
@@ -230,41 +284,109 @@ impl Run {
                     .collections
                     .iter()
                     .any(|other| other.create == collection.create && other.delete.is_some());
-            if !made && !put || made && elsewhere {
+            if collection.create == Some(call.operation) && elsewhere {
                 continue;
             }
-            let removal = collection.delete.and_then(|delete| {
-                if put {
-                    return Some((delete, exchange.request.path.clone()));
-                }
-                let made = Made::of(documented, call, exchange);
-                let operation = self.subject.operation(delete);
-                let mut arguments = Vec::new();
-                for (parameter, one) in operation.parameters.iter().enumerate() {
-                    if one.place == ParameterPlace::Path {
-                        let own = one.name == collection.parameter;
-                        let expression =
-                            if own { collection.id.clone() } else { format!("$request.path.{}", one.name) };
-                        arguments
-                            .push(Argument { parameter, value: ArgumentValue::Value(made.evaluate(&expression)?) });
+            if collection.create == Some(call.operation) {
+                known = true;
+                // An answer that was asked for some members only may leave the id out that the caller had chosen.
+                let id = made.evaluate(&collection.id).filter(|id| !id.is_null());
+                let id = id.or_else(|| made.evaluate(&collection.id.replacen("$response.body", "$request.body", 1)));
+                self.add(documented, &principal, self.removal(collection, &made, id, &principal), exchange);
+            } else if collection.replace == Some(call.operation) && status == 201 {
+                // A PUT that makes what it names (RFC 9110 section 9.3.4).
+                known = true;
+                self.add(
+                    documented,
+                    &principal,
+                    collection.delete.map(|delete| (delete, bare(&exchange.request.path).to_owned())),
+                    exchange,
+                );
+            } else if collection.patch == Some(call.operation) || collection.replace == Some(call.operation) {
+                // What answers under another name than it was asked for has moved.
+                let named = made.evaluate(&format!("$request.path.{}", collection.parameter));
+                let named_now = exchange.json().and_then(|body| body.get(&collection.parameter)).cloned();
+                if named_now.as_ref().is_some_and(Value::is_string) && named_now != named {
+                    if let (Some(create), Some(name)) = (collection.create, &named) {
+                        self.resources.forget(create, &collection.id, name);
                     }
+                    let removal = self.removal(collection, &made, named_now, &principal);
+                    if let Some((_, path)) = &removal {
+                        self.journal.moved(bare(&exchange.request.path), path, |text| self.redact(text));
+                    }
+                    self.add(documented, &principal, removal, exchange);
                 }
-                let path = self.encode(&self.removing(delete, arguments, &principal)).ok()?.path;
-                Some((delete, path))
-            });
-            if let Some(response) = exchange.response() {
-                self.learn_returned(response, exchange.json());
+            } else if documented.method == http::Method::POST
+                && collection.item.strip_suffix("/{}") == Some(crate::collection::normal(&documented.path).as_str())
+                && let Some(Value::Array(items)) = exchange.json()
+            {
+                // Several at once: the answer lists them.
+                for id in items.iter().filter_map(|item| collection.id_in(item)) {
+                    known = true;
+                    self.add(
+                        documented,
+                        &principal,
+                        self.removal(collection, &made, Some(id.clone()), &principal),
+                        exchange,
+                    );
+                }
             }
-            let resource = Resource {
-                number: 0,
-                made_by: documented.id.clone(),
-                principal: principal.clone(),
-                removed_by: removal.as_ref().map(|(delete, _)| self.subject.operation(*delete).id.clone()),
-                path: removal.map(|(_, path)| path).unwrap_or_default(),
-                withheld: false,
-            };
-            self.journal.add(resource, |path| self.redact(path));
         }
+        // Something is there that was not there before. If anything removes it, it is the DELETE of the same path.
+        if status == 201 && !known && !self.planner().is_session(call.operation) {
+            let delete = self.subject.contract.operations.iter().position(|one| {
+                one.method == http::Method::DELETE
+                    && crate::collection::normal(&one.path) == crate::collection::normal(&documented.path)
+            });
+            let removal = delete.map(|delete| (delete, bare(&exchange.request.path).to_owned()));
+            self.add(documented, &principal, removal, exchange);
+        }
+    }
+
+    fn add(&self, documented: &Operation, principal: &str, removal: Option<(usize, String)>, exchange: &Exchange) {
+        // What the answer holds of secrets is known from here on, so that no line of the journal holds it.
+        if let Some(response) = exchange.response() {
+            self.learn_returned(response, exchange.json());
+        }
+        let resource = Resource {
+            number: 0,
+            made_by: documented.id.clone(),
+            principal: principal.to_owned(),
+            removed_by: removal.as_ref().map(|(delete, _)| self.subject.operation(*delete).id.clone()),
+            path: removal.map(|(_, path)| path).unwrap_or_default(),
+            made_at: bare(&exchange.request.path).to_owned(),
+            withheld: false,
+        };
+        self.journal.add(resource, |path| self.redact(path));
+    }
+
+    /// What removes the item with this id, next to the exchange that made it.
+    fn removal(
+        &self,
+        collection: &Collection,
+        made: &Made,
+        id: Option<Value>,
+        principal: &str,
+    ) -> Option<(usize, String)> {
+        let delete = collection.delete?;
+        let operation = self.subject.operation(delete);
+        let mut arguments = Vec::new();
+        for (parameter, one) in operation.parameters.iter().enumerate() {
+            if one.place == ParameterPlace::Path {
+                let value = match one.name == collection.parameter {
+                    true => id.clone()?,
+                    false => made.evaluate(&format!("$request.path.{}", one.name))?,
+                };
+                arguments.push(Argument { parameter, value: ArgumentValue::Value(value) });
+            }
+        }
+        let call = self.removing(delete, arguments, principal);
+        let path = match self.encode(&call) {
+            Ok(request) => request.path,
+            // A name that no caller should choose is to be removed all the same.
+            Err(_) => raw_path(operation, &call),
+        };
+        Some((delete, path))
     }
 
     fn removing(&self, operation: usize, arguments: Vec<Argument>, principal: &str) -> Call {
@@ -283,6 +405,8 @@ impl Run {
     /// Removes all that is left, the newest first. What cannot be removed is counted.
     pub(super) async fn clean_up(&self) -> CleanUp {
         let mut outcome = CleanUp::default();
+        let mut left: Vec<(Resource, String)> = Vec::new();
+        let mut removed_paths: Vec<String> = Vec::new();
         let live = self.journal.live();
         let mut rest = live.as_slice();
         let until = std::time::Instant::now() + CLEAN_UP;
@@ -298,9 +422,22 @@ impl Run {
                     Ok(()) => {
                         self.journal.gone(resource.number);
                         outcome.removed += 1;
+                        removed_paths.push(format!("{}/", resource.path));
                     }
-                    Err(why) => *outcome.left.entry((resource.made_by.clone(), why)).or_default() += 1,
+                    Err(why) => left.push((resource.clone(), why)),
                 }
+            }
+        }
+        removed_paths.extend(self.journal.removed_paths());
+        for (resource, why) in left {
+            // What stands below something that is gone went with it.
+            let went = removed_paths.iter().any(|path| resource.made_at.starts_with(path.as_str()));
+            // What would not go while others were there may go now.
+            if went || (!resource.path.is_empty() && self.remove(&resource, until).await.is_ok()) {
+                self.journal.gone(resource.number);
+                outcome.removed += 1;
+            } else {
+                *outcome.left.entry((resource.made_by, why)).or_default() += 1;
             }
         }
         outcome
@@ -316,11 +453,20 @@ impl Run {
         let operation = self.subject.contract.operations.iter().position(|one| one.id == *id);
         let operation = operation.ok_or_else(|| format!("the contract has no operation `{id}`"))?;
         let documented = self.subject.operation(operation);
-        let principal = self.remover(operation, &resource.principal);
+        let mut principal = self.remover(operation, &resource.principal);
+        // It is the run's own, so whoever of the profile may remove it does.
+        let planner = self.planner();
+        let mut others: Vec<&String> = self
+            .profile
+            .principals
+            .iter()
+            .filter(|(name, one)| **name != principal && planner.accepts(documented, one))
+            .map(|(name, _)| name)
+            .collect();
         let mut call = self.removing(operation, Vec::new(), &principal);
         call.twist = Some(Twist::Path(resource.path.clone()));
         let mut tag = None;
-        for attempt in 0..4 {
+        for attempt in 0..4 + others.len() {
             // The path is whole; what it was made from is not known any more.
             let mut request = self.bare_request(&call, &resource.path)?;
             self.authenticate(&call, &CaseContext::default(), &mut request).await?;
@@ -348,6 +494,10 @@ impl Run {
                         return Err(format!("{id} answered {}", response.status));
                     }
                     self.pass(wait + Duration::from_secs(1), "removing what the run has made").await;
+                }
+                401 | 403 if !others.is_empty() => {
+                    principal = others.remove(0).clone();
+                    call.caller = Caller::Principal(principal.clone());
                 }
                 status => return Err(format!("{id} answered {status}")),
             }
@@ -393,4 +543,30 @@ impl Run {
             self.say(Event::Note { text }).await;
         }
     }
+}
+
+/// A path without its query.
+fn bare(path: &str) -> &str {
+    path.split('?').next().unwrap_or_default()
+}
+
+/// The path of a call, whatever its parameters say.
+fn raw_path(operation: &Operation, call: &Call) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let value = |name: &str| {
+        let given = call.arguments.iter().find(|one| operation.parameters[one.parameter].name == name);
+        match given.map(|one| &one.value) {
+            Some(ArgumentValue::Value(Value::String(text))) => text.clone(),
+            Some(ArgumentValue::Value(value)) => value.to_string(),
+            _ => String::new(),
+        }
+    };
+    let mut path = String::new();
+    for piece in &operation.path.pieces {
+        match piece {
+            PathPiece::Literal(text) => path.push_str(text),
+            PathPiece::Parameter(name) => path.extend(utf8_percent_encode(&value(name), NON_ALPHANUMERIC)),
+        }
+    }
+    path
 }

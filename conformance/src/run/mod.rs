@@ -535,17 +535,26 @@ impl Run {
     async fn perform_case(&self, case: Case) {
         let started = Instant::now();
         let deaths = self.deaths();
+        if let Some(name) = self.acts_as_dead(&case) {
+            return self.skip(case.id.clone(), case.operation(), format!("the credential of `{name}` is dead")).await;
+        }
         let mut attempt = self.attempt(&case).await;
         if let Ok(first) = &attempt
             && case.phase != Phase::Limits
         {
             let renewed = self.watch_over(&case, &first.steps).await;
             let refused = first.steps.iter().any(|step| {
-                matches!(step.call.caller, crate::case::Caller::Principal(_)) && step.exchange.status() == Some(401)
+                matches!(step.call.caller, crate::case::Caller::Principal(_))
+                    && matches!(step.exchange.status(), Some(401 | 403))
+                    && !matches!(step.call.expect, crate::case::Expect::Refused { .. })
             });
             // Whoever was refused while the credential was dead has run blind.
             if refused && (renewed || self.deaths() != deaths) && self.must_stop().is_none() {
                 attempt = self.attempt(&case).await;
+            }
+            if refused && let Some(name) = self.acts_as_dead(&case) {
+                let reason = format!("the credential of `{name}` is dead");
+                return self.skip(case.id.clone(), case.operation(), reason).await;
             }
         }
         let attempt = match attempt {

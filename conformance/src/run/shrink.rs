@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use trueline_spec::vocabulary::Effect;
 
 use super::Run;
 use super::group::{self, Entry};
@@ -21,7 +22,18 @@ const SHRINK_REQUESTS: u32 = 60;
 impl Run {
     /// True if the break is real: it happened again, or its cause is a finding already.
     pub(super) async fn follow_up(&self, case: &Case, attempt: &Attempt, broken: Break) -> bool {
+        if self.fails_anyway(case, &broken).await || self.is_refused_on_what_is_there(case, attempt, &broken).await {
+            self.ledger.note(broken.clause, State::Inconclusive);
+            return false;
+        }
         let key = group::key(&self.subject, &broken);
+        if let Some((check, cause)) = &broken.same_as
+            && *check != broken.check.id
+            && self.causes.is_found(&group::key_of(check, cause))
+        {
+            self.ledger.note(broken.clause, State::Broken);
+            return true;
+        }
         match self.causes.enter(&key, case.operation()) {
             Entry::Known => {
                 self.ledger.note(broken.clause, State::Broken);
@@ -63,12 +75,68 @@ impl Run {
         true
     }
 
+    /// Whether what broke under an odd request breaks under a plain one, too: then the oddness is not to blame.
+    async fn fails_anyway(&self, case: &Case, broken: &Break) -> bool {
+        let Script::Single(call) = &case.script else { return false };
+        if call.expect != Expect::Survives || self.must_stop().is_some() {
+            return false;
+        }
+        let planner = self.planner();
+        let Some(plain) = planner.plain_call(call.operation, &call.caller) else { return false };
+        let control = planner.single(case.phase, "", format!("{}/control", broken.check.id), plain);
+        let attempt = self.attempt_single(&control).await;
+        attempt.is_ok_and(|attempt| attempt.last_status().is_some_and(|status| status >= 500))
+    }
+
+    /// A bad credential was answered 404, for a name that nothing has: whether it is refused where there is something, or
+    /// nobody at all finds anything there.
+    async fn is_refused_on_what_is_there(&self, case: &Case, attempt: &Attempt, broken: &Break) -> bool {
+        let Script::Single(call) = &case.script else { return false };
+        let orderless = self.subject.contract.check_order().is_empty();
+        let asked = orderless && broken.check.id.starts_with("auth.") && attempt.last_status() == Some(404);
+        if !asked || self.must_stop().is_some() {
+            return false;
+        }
+        let planner = self.planner();
+        let documented = self.subject.operation(call.operation);
+        for caller in planner.callers(documented) {
+            let Some(mut real) = planner.plain_call(call.operation, &caller) else { continue };
+            planner.make_own(&mut real);
+            let named = real.arguments.iter().any(|one| matches!(one.value, ArgumentValue::Bound(_)));
+            if !named {
+                // It cannot do more than its caller was let do all along.
+                let control = planner.single(case.phase, "", format!("{}/control", broken.check.id), real);
+                let attempt = self.attempt_single(&control).await;
+                return attempt.is_ok_and(|attempt| attempt.last_status() == Some(404));
+            }
+            real.caller = call.caller.clone();
+            real.expect = call.expect.clone();
+            let control = planner.single(case.phase, "", format!("{}/control", broken.check.id), real);
+            let attempt = self.attempt_single(&control).await;
+            return attempt.is_ok_and(|attempt| matches!(attempt.last_status(), Some(401 | 403)));
+        }
+        false
+    }
+
     /// The same case from a clean state; none if that cannot be had.
     async fn again(&self, case: &Case) -> Option<Attempt> {
         if self.must_stop().is_some() {
             return None;
         }
         match &case.script {
+            // What other cases have done to a shared resource may be the reason: this time it has its own.
+            Script::Single(call)
+                if matches!(call.expect, Expect::Valid { .. })
+                    && self.subject.operation(call.operation).effect != Effect::Read =>
+            {
+                let mut call = call.clone();
+                self.planner().make_own(&mut call);
+                let own = Case { script: Script::Single(call), ..case.clone() };
+                match self.attempt_single(&own).await {
+                    Ok(attempt) => Some(attempt),
+                    Err(_) => self.attempt_single(case).await.ok(),
+                }
+            }
             Script::Single(_) => self.attempt_single(case).await.ok(),
             Script::Exhaust(exhaust) if self.target.has_virtual_clock() => {
                 let window = Duration::from_millis(exhaust.window_ms) + Duration::from_secs(2);
@@ -198,7 +266,19 @@ impl Run {
             && let Some(generator) = self.subject.body_generator(call.operation, *media)
         {
             let valid = faulty != Some(&Part::Body);
-            let fits = |smaller: &Value| generator.is_valid(smaller) == valid && self.keeps_secrets(value, smaller);
+            // The fault has to stay, and not to make room for another one.
+            let faulty_value = match &call.expect {
+                Expect::Invalid(fault) if !valid && !fault.instance.is_empty() => {
+                    value.pointer(&fault.instance).map(|value| (&fault.instance, std::mem::discriminant(value)))
+                }
+                _ => None,
+            };
+            let fits = |smaller: &Value| {
+                let kept = faulty_value.is_none_or(|(instance, kind)| {
+                    smaller.pointer(instance).is_some_and(|value| std::mem::discriminant(value) == kind)
+                });
+                kept && generator.is_valid(smaller) == valid && self.keeps_secrets(value, smaller)
+            };
             for smaller in shrink(value).filter(fits).take(40) {
                 let bindings = bindings.iter().filter(|(pointer, _)| smaller.pointer(pointer).is_some()).cloned();
                 let body = CallBody::Value { media: *media, bindings: bindings.collect(), value: smaller };

@@ -140,7 +140,12 @@ impl Clients {
         Ok(Clients { tls, proxies, http: connection.http })
     }
 
-    pub(super) fn client(&self, from: Option<IpAddr>) -> HttpClient {
+    /// One that keeps connections for the next request, and one that makes a connection for each.
+    pub(super) fn pair(&self, from: Option<IpAddr>) -> Pair {
+        Pair { pooled: self.client(from, usize::MAX), fresh: self.client(from, 0) }
+    }
+
+    fn client(&self, from: Option<IpAddr>, idle: usize) -> HttpClient {
         let mut direct = HttpConnector::new();
         direct.enforce_http(false);
         direct.set_nodelay(true);
@@ -155,6 +160,7 @@ impl Clients {
         Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(idle)
             .http2_only(self.http == HttpVersion::Two)
             .build(connector)
     }
@@ -166,6 +172,13 @@ impl Clients {
         let authorization = (to.scheme_str() == Some("http")).then(|| intercept.basic_auth().cloned()).flatten();
         Some(Proxy { authorization })
     }
+}
+
+/// The clients of one address.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) pooled: HttpClient,
+    pub(super) fresh: HttpClient,
 }
 
 /// A proxy on the way.

@@ -34,7 +34,7 @@ pub fn fetch(url: &str) -> Result<Vec<u8>, String> {
 }
 
 async fn get(url: &str) -> Result<Vec<u8>, String> {
-    let client = Clients::new(&Connection::default())?.client(None);
+    let client = Clients::new(&Connection::default())?.pair(None).pooled;
     let mut url = url.split('#').next().unwrap_or_default().to_owned();
     for _ in 0..=MAX_MOVES {
         let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;

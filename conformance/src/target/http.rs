@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -10,9 +11,12 @@ use http::header::{CONTENT_TYPE, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Uri};
 use http_body_util::{BodyExt, Full};
 
-use super::connect::{Clients, Connection, HttpClient, Proxy};
+use super::connect::{Clients, Connection, Pair, Proxy};
 use super::{Target, Wire};
 use crate::exchange::{CUT, Failure, MAX_BODY_BYTES, Request, Response, STREAM_BYTES, STREAM_TIME};
+
+/// After a cut connection, so many milliseconds long every request has a connection of its own.
+const WARY_MS: i64 = 2_000;
 
 /// How to reach a deployment.
 #[derive(Debug, Clone)]
@@ -35,8 +39,10 @@ pub struct HttpTarget {
     base_path: String,
     timeout: Duration,
     proxy: Option<Proxy>,
-    default: HttpClient,
-    by_address: HashMap<IpAddr, HttpClient>,
+    default: Pair,
+    by_address: HashMap<IpAddr, Pair>,
+    /// Until then, in milliseconds since 1970, no connection is used twice.
+    wary_until: AtomicI64,
 }
 
 impl HttpTarget {
@@ -60,8 +66,9 @@ impl HttpTarget {
             proxy: clients.proxy(&uri),
             origin: format!("{scheme}://{authority}"),
             base_path: uri.path().trim_end_matches('/').to_owned(),
-            default: clients.client(None),
-            by_address: addresses.into_iter().map(|address| (address, clients.client(Some(address)))).collect(),
+            default: clients.pair(None),
+            wary_until: AtomicI64::new(0),
+            by_address: addresses.into_iter().map(|address| (address, clients.pair(Some(address)))).collect(),
             base_url,
             timeout,
         })
@@ -69,7 +76,9 @@ impl HttpTarget {
 
     async fn exchange(&self, request: Request) -> Result<Response, Failure> {
         let started = Instant::now();
-        let client = request.from.and_then(|address| self.by_address.get(&address)).unwrap_or(&self.default);
+        let pair = request.from.and_then(|address| self.by_address.get(&address)).unwrap_or(&self.default);
+        let wary = self.now_ms() < self.wary_until.load(Ordering::Relaxed);
+        let client = if wary { &pair.fresh } else { &pair.pooled };
         let uri = format!("{}{}{}", self.origin, self.base_path, request.path);
         let uri: Uri = uri.parse().map_err(|error| Failure::Protocol(format!("cannot ask for `{uri}`: {error}")))?;
         let mut message = http::Request::new(Full::new(request.body));
@@ -81,7 +90,13 @@ impl HttpTarget {
         if let Some(authorization) = self.proxy.as_ref().and_then(|proxy| proxy.authorization.clone()) {
             message.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
         }
-        let response = client.request(message).await.map_err(classify)?;
+        let response = client.request(message).await.map_err(classify).inspect_err(|failure| {
+            // A service may close a connection that it has kept, just as the next request is on its way (RFC 9112 section
+            // 9.3.1). What cuts a connection of its own as well, when it is tried again, is no such accident.
+            if matches!(failure, Failure::Cut(_)) {
+                self.wary_until.store(self.now_ms() + WARY_MS, Ordering::Relaxed);
+            }
+        })?;
         let (mut parts, mut body) = response.into_parts();
         parts.headers.remove(CUT);
         let mut bytes = BytesMut::new();

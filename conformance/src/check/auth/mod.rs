@@ -53,7 +53,7 @@ fn vocabulary<'a>(planner: &Planner<'a>, scheme: &str) -> Option<&'a Credential>
     planner.subject.contract.security_schemes.get(scheme)?.credential.as_ref()
 }
 
-/// The refusal of a credential: 401, with one of the codes that the contract names for it, where the operation lists any.
+/// The refusal of a credential: 401 (where the document says nothing of 401, 403 refuses as well), with one of the codes that the contract names for it, where the operation lists any.
 fn refused(planner: &Planner<'_>, operation: &Operation, answers: &[Option<&Answer>]) -> Expect {
     let unauthenticated =
         planner.subject.contract.envelope.as_ref().map(|one| &one.vocabulary.refusals.unauthenticated);
@@ -63,7 +63,8 @@ fn refused(planner: &Planner<'_>, operation: &Operation, answers: &[Option<&Answ
         wanted = vec![unauthenticated.and_then(|answer| answer.code())];
         codes = planner.codes(operation, &wanted);
     }
-    Expect::Refused { statuses: vec![401], codes }
+    let silent = planner.subject.contract.envelope.is_none() && !operation.documents(401);
+    Expect::Refused { statuses: if silent { vec![401, 403] } else { vec![401] }, codes }
 }
 
 /// A call of a secured operation with a bad credential of one of its schemes.
@@ -112,6 +113,12 @@ fn judge_refusal(meta: &'static Meta, seen: &Seen<'_>, verdicts: &mut Verdicts, 
         verdicts.inconclusive.push(clause);
         return;
     }
+    // Who is sent elsewhere, to a login page as a rule, is not let in.
+    let elsewhere = (300..400).contains(&status) && status != 304 && !operation.documents(status);
+    if elsewhere {
+        verdicts.inconclusive.push(clause);
+        return;
+    }
     let code = seen.exchange.json().and_then(|body| seen.subject.code_of(body));
     let right_status = statuses.contains(&status);
     let right_code = codes.is_empty() || code.is_none_or(|code| codes.iter().any(|wanted| wanted == code));
@@ -120,10 +127,12 @@ fn judge_refusal(meta: &'static Meta, seen: &Seen<'_>, verdicts: &mut Verdicts, 
         let codes = if codes.is_empty() { String::new() } else { format!(" {}", codes.join(" or ")) };
         let offending = if right_status { Offending::Body(String::new()) } else { Offending::Status };
         // One fault in the gate shows on every operation behind it; a hole in one operation shows there alone.
-        let cause = if status < 400 { format!("{what} {}", operation.id) } else { format!("{what} {status} {code:?}") };
+        let cause = if status < 400 { operation.id.clone() } else { format!("{status} {code:?}") };
         Break::new(meta, clause, format!("{} answers {status} to {what}", operation.id))
             .with_values(format!("{}{codes}", wanted.join(" or ")), format!("{status} {}", code.unwrap_or_default()))
-            .with_cause(cause)
+            .with_cause(format!("{what} {cause}"))
+            // Where nobody is asked for a credential, every bad one is as good.
+            .same_as("auth.required", format!("{} {cause}", required::WITHOUT))
             .with_offending(offending)
     });
 }

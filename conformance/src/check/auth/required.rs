@@ -6,6 +6,9 @@ use crate::plan::Planner;
 /// `auth.required`.
 pub(super) struct Required;
 
+/// What it sends, in its findings' words.
+pub(super) const WITHOUT: &str = "a call without a credential";
+
 static META: Meta = Meta {
     id: "auth.required",
     level: Level::Must,
@@ -14,7 +17,9 @@ static META: Meta = Meta {
     sends: "each operation that documents a security requirement, once without any credential, whatever the scheme's type",
     demands: "401, with the code that the contract names for missing credentials",
     guards: "operations that also let anonymous callers in are left out; what the call names does not exist, so that a \
-             service that lets it in loses nothing",
+             service that lets it in loses nothing; where the document says nothing of 401, 403 refuses as well; a redirection \
+             (to a login page) is inconclusive; where 404 comes, which may mean that nothing is looked at before the name, the \
+             call is sent again with a name of the run's own",
     fault: "one operation forgets to ask for a token",
 };
 
@@ -44,6 +49,6 @@ impl Check for Required {
     }
 
     fn judge(&self, seen: &Seen<'_>, verdicts: &mut Verdicts) {
-        judge_refusal(&META, seen, verdicts, "a call without a credential");
+        judge_refusal(&META, seen, verdicts, WITHOUT);
     }
 }

@@ -1,4 +1,4 @@
-use trueline_spec::contract::ParameterPlace;
+use trueline_spec::contract::{ParameterPlace, PathPiece};
 
 use super::super::{Break, Check, Level, Meta, Seen, Verdicts};
 use crate::case::{Call, CallBody, Caller, Case, Expect, FaultNote, Part, Phase, RawBytes, Twist};
@@ -20,7 +20,8 @@ static META: Meta = Meta {
             middle, no JSON at all, another media type, no media type, a body over the size limit",
     demands: "every answer from 400 up is JSON that fits the envelope's schema; unknown paths and methods get the status \
               and code that the contract names",
-    guards: "answers to HEAD have no body; without an envelope in the contract only the operation's own error schemas count",
+    guards: "answers to HEAD have no body; without an envelope in the contract only the operation's own error schemas \
+             count, and a redirection from an unknown path is inconclusive",
     fault: "the router's own 404 has an empty body",
 };
 
@@ -89,7 +90,12 @@ fn unmatched_answer(seen: &Seen<'_>, verdicts: &mut Verdicts, path: bool) {
     let clause = if path { clauses.unknown_path } else { clauses.unknown_method };
     let status = seen.response.status;
     let Some(envelope) = &seen.contract().envelope else {
-        // Without a word in the contract: anything that is a refusal.
+        // Without a word in the contract: anything that is a refusal. Who is sent elsewhere, to the path without its last
+        // slash as a rule, is told nothing yet.
+        if (300..400).contains(&status) {
+            verdicts.inconclusive.push(clause);
+            return;
+        }
         verdicts.decide((400..500).contains(&status), clause, || {
             Break::new(&META, clause, "what the contract does not have is answered with success")
                 .with_values("a status from 400 to 499", status.to_string())
@@ -113,6 +119,17 @@ fn unmatched_answer(seen: &Seen<'_>, verdicts: &mut Verdicts, path: bool) {
     });
 }
 
+/// Whether an operation's path template takes a path.
+fn is_documented(planner: &Planner<'_>, path: &str) -> bool {
+    let pieces: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+    planner.subject.contract.operations.iter().any(|operation| {
+        let template = crate::collection::normal(&operation.path);
+        let documented: Vec<&str> = template.split('/').collect();
+        documented.len() == pieces.len()
+            && documented.iter().zip(&pieces).all(|(one, piece)| one.contains("{}") || one == piece)
+    })
+}
+
 fn unmatched(planner: &Planner<'_>, cases: &mut Vec<Case>) {
     let Some((first, _)) = planner.operations().next() else { return };
     let caller = planner
@@ -129,13 +146,21 @@ fn unmatched(planner: &Planner<'_>, cases: &mut Vec<Case>) {
         twist: Some(twist),
         expect,
     };
+    // Next to the first operation: what is elsewhere on the host, such as the pages of a user interface, is not the contract's.
+    let literal = match planner.subject.operation(first).path.pieces.first() {
+        Some(PathPiece::Literal(text)) => text.trim_end_matches('/'),
+        _ => "",
+    };
+    let folder = literal.rfind('/').map_or("", |slash| &literal[..slash]);
     for (name, path) in [
         ("plain", "/trueline-no-such-path"),
         ("slash", "/trueline-no-such-path/"),
         ("nested", "/trueline-no-such-path/a/b/"),
         ("encoded", "/trueline%2Fno%2Fsuch%2Fpath"),
     ] {
-        let call = call(first, Twist::Path(path.to_owned()), Expect::UnknownPath, &caller);
+        let beside = format!("{folder}{path}");
+        let path = if is_documented(planner, &beside) { path.to_owned() } else { beside };
+        let call = call(first, Twist::Path(path), Expect::UnknownPath, &caller);
         cases.push(planner.single(Phase::Boundary, META.id, format!("unmatched/path/{name}"), call));
     }
     let contract = &planner.subject.contract;
@@ -184,7 +209,10 @@ fn bad_bodies(planner: &Planner<'_>, id: &str, plain: Call, cases: &mut Vec<Case
         add("cut-off", "malformed", Some("application/json"), text(r#"{"a": [1, "#));
         add("not-json", "malformed", Some("application/json"), text("<a>b</a>"));
         add("trailing", "malformed", Some("application/json"), text("{} {}"));
-        add("empty", "malformed", Some("application/json"), text(""));
+        // Nothing at all is what an optional body may be.
+        if body.required {
+            add("empty", "malformed", Some("application/json"), text(""));
+        }
         add(
             "not-utf-8",
             "malformed",

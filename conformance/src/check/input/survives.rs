@@ -22,7 +22,7 @@ static META: Meta = Meta {
     demands: "no status from 500 up; two lengths are refused and a hidden request is not answered; the healthy request is \
               answered as ever",
     guards: "whether such a request is refused or taken is a matter of taste, so nothing else is concluded; a closed connection \
-             is an answer; 501 and 505 are, too",
+             is an answer; 501 and 505 are, too; a plain request that fails likewise clears the odd one",
     fault: "a NUL in a text is answered 500",
 };
 

@@ -67,10 +67,20 @@ impl Check for Schema {
             return;
         }
         let schema = response.media[media].schema.as_ref();
-        for error in validator.iter_errors(body).take(8) {
+        let errors: Vec<_> = validator.iter_errors(body).take(16).collect();
+        let mistyped: Vec<String> = errors
+            .iter()
+            .filter(|error| error.schema_path().to_string().ends_with("/type"))
+            .map(|error| error.instance_path().to_string())
+            .collect();
+        for error in errors {
             let keyword = error.schema_path().to_string();
             let at = schema.map(|schema| source_of(seen.contract(), schema, &keyword));
             let instance = error.instance_path().to_string();
+            // A value of the wrong type is no value of an enum or a format either.
+            if mistyped.contains(&instance) && !keyword.ends_with("/type") {
+                continue;
+            }
             let cause = at.as_ref().map_or_else(|| keyword.clone(), |at| format!("{}:{}", at.file, at.pointer));
             let shown = generic(&instance);
             let mut broken = Break::new(
@@ -79,8 +89,9 @@ impl Check for Schema {
                 format!("the body of {} {} does not fit its schema", operation.id, response.status),
             )
             .with_values(format!("{} as the schema says", place(&shown)), shorten(&error.to_string()))
-            // Indices and ids in the instance differ from case to case; the keyword does not.
-            .with_cause(format!("{cause} {shown}"))
+            // Indices and ids in the instance differ from case to case, and what is around it from operation to operation;
+            // the keyword and the member's name do not.
+            .with_cause(format!("{cause} {}", member_of(&shown)))
             .with_offending(Offending::Body(instance));
             if let Some(at) = at {
                 broken = broken.at(at);
@@ -108,6 +119,11 @@ pub(super) fn place(instance: &str) -> String {
 fn generic(instance: &str) -> String {
     let numbered = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     instance.split('/').map(|part| if numbered(part) { "*" } else { part }).collect::<Vec<_>>().join("/")
+}
+
+/// The last name in a generic instance path.
+fn member_of(shown: &str) -> &str {
+    shown.rsplit('/').find(|part| !part.is_empty() && *part != "*").unwrap_or_default()
 }
 
 /// Validation messages quote the whole instance.

@@ -32,6 +32,11 @@ impl Check for Answer {
         if status < 400 || status == 429 || status >= 500 || operation.response(403).is_none() {
             return;
         }
+        // Where nothing is named, 404 means that the operation itself is not there.
+        if status == 404 && operation.path_parameters().next().is_none() {
+            verdicts.inconclusive.push(clause);
+            return;
+        }
         let code = seen.exchange.json().and_then(|body| seen.subject.code_of(body));
         let right_code = codes.is_empty() || code.is_none_or(|code| codes.iter().any(|wanted| wanted == code));
         verdicts.decide(status == 403 && right_code, clause, || {

@@ -31,6 +31,10 @@ impl Check for RepeatDelete {
             else {
                 continue;
             };
+            // What is removed, and whether, an optional body may say.
+            if planner.subject.operation(delete).body.as_ref().is_some_and(|body| !body.required) {
+                continue;
+            }
             let Some((create, _)) = planner.create_act(&handled, "create") else { continue };
             let Some(mut call) = planner.item_call(delete, &handled.caller, handled.collection, "create") else {
                 continue;
