@@ -288,7 +288,8 @@ fn is_given_out(planner: &Planner<'_>, binding: &Binding, place: &str) -> bool {
             super::resources::required_names(contract, &schema.value).iter().any(|one| one == name)
         });
     let taken = parameter.is_some() || in_body;
-    !needed && !(taken && name.to_ascii_lowercase().contains("session"))
+    let invented = needed || taken && name.to_ascii_lowercase().contains("session");
+    !invented
 }
 
 /// Every member of the body that can be bound, the optional ones too, with its binding.

@@ -29,7 +29,7 @@ impl Run {
             Script::Single(_) => return Err("not a sequence".to_owned()),
         };
         let earlier = match &case.script {
-            Script::Exhaust(exhaust) => self.earlier_uses(exhaust, &steps),
+            Script::Exhaust(exhaust) => steps.first().map_or(0, |first| self.earlier_uses(exhaust, first.sent_ms)),
             _ => 0,
         };
         let mut verdicts = Verdicts::default();
@@ -75,9 +75,8 @@ impl Run {
         }
     }
 
-    /// How often what a class counts by was used in the window before the first of these steps.
-    fn earlier_uses(&self, exhaust: &Exhaust, steps: &[Step]) -> u64 {
-        let Some(first) = steps.first() else { return 0 };
+    /// How often what a class counts by was used in a window's time before this moment (milliseconds since 1970).
+    fn earlier_uses(&self, exhaust: &Exhaust, at_ms: i64) -> u64 {
         let names = [
             match &exhaust.probe.caller {
                 Caller::Principal(name) => Some(name.clone()),
@@ -85,13 +84,13 @@ impl Run {
             },
             exhaust.probe.from.map(|from| from.to_string()),
         ];
-        let since = first.sent_ms - i64::try_from(exhaust.window_ms).unwrap_or(i64::MAX);
+        let since = at_ms - i64::try_from(exhaust.window_ms).unwrap_or(i64::MAX);
         let uses = lock(&self.uses);
         let counts = names
             .into_iter()
             .flatten()
             .filter_map(|name| uses.get(&name))
-            .map(|times| times.iter().filter(|at| (since..first.sent_ms).contains(at)).count() as u64);
+            .map(|times| times.iter().filter(|at| (since..at_ms).contains(at)).count() as u64);
         counts.max().unwrap_or(0)
     }
 
@@ -99,6 +98,11 @@ impl Run {
         let Exhaust { limit, probe, .. } = exhaust;
         if *limit > MOST {
             return Err(format!("the class allows {limit} requests in a window, more than are worth sending"));
+        }
+        // Whoever has used the counter before, it starts again with the window.
+        let now = self.target.now_ms();
+        if exhaust.untouched && exhaust.recovery && self.earlier_uses(exhaust, now) > 0 {
+            self.pass(Duration::from_millis(exhaust.window_ms + 1_000), "beginning with a whole rate window").await;
         }
         let mut steps = Vec::new();
         let mut contexts = CaseContext::default();

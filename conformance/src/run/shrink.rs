@@ -45,7 +45,7 @@ impl Run {
             }
             Entry::First => {}
         }
-        let again = self.again(case).await;
+        let again = self.again_with_room(case, attempt).await;
         let confirmed = match again {
             // What cannot be sent again (the run is ending, a login fails) is believed the first time.
             None => Some((Arc::new(broken.clone()), None)),
@@ -113,9 +113,31 @@ impl Run {
             real.expect = call.expect.clone();
             let control = planner.single(case.phase, "", format!("{}/control", broken.check.id), real);
             let attempt = self.attempt_single(&control).await;
-            return attempt.is_ok_and(|attempt| matches!(attempt.last_status(), Some(401 | 403)));
+            // Where a contract speaks of its own refusals, 403 is said to somebody whose credential was taken.
+            let vague = self.subject.contract.envelope.is_none();
+            return attempt.is_ok_and(|attempt| match (attempt.last_status(), &call.expect) {
+                (Some(403), _) if vague => true,
+                (Some(status), Expect::Refused { statuses, .. }) => statuses.contains(&status),
+                _ => false,
+            });
         }
         false
+    }
+
+    /// The same case from a clean state; where it is sent away now for want of room in a rate window, with room.
+    async fn again_with_room(&self, case: &Case, first: &Attempt) -> Option<Attempt> {
+        let second = self.again(case).await?;
+        if second.last_status() != Some(429) || first.last_status() == Some(429) {
+            return Some(second);
+        }
+        let asked = second.steps.last().and_then(|step| self.asked_to_wait(step.exchange.response()?));
+        let wait = asked.unwrap_or(Duration::from_secs(60)) + Duration::from_secs(1);
+        let patience = Duration::from_secs(self.plan_options.patience_s);
+        if !self.target.has_virtual_clock() && wait > patience {
+            return Some(second);
+        }
+        self.pass(wait, "repeating a failure").await;
+        self.again(case).await
     }
 
     /// The same case from a clean state; none if that cannot be had.

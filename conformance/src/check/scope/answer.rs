@@ -32,8 +32,10 @@ impl Check for Answer {
         if status < 400 || status == 429 || status >= 500 || operation.response(403).is_none() {
             return;
         }
-        // Where nothing is named, 404 means that the operation itself is not there.
-        if status == 404 && operation.path_parameters().next().is_none() {
+        // Where nothing is named, 404 means that the operation itself is not there; a contract that speaks of its refusals
+        // means what it says.
+        let vague = seen.subject.contract.envelope.is_none();
+        if vague && status == 404 && operation.path_parameters().next().is_none() {
             verdicts.inconclusive.push(clause);
             return;
         }
