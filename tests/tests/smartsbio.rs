@@ -78,7 +78,9 @@ async fn every_fault_is_found_by_the_check_that_names_it() {
         let others: Vec<&str> = found.iter().copied().filter(|check| *check != fault.check).collect();
         let mark = if found.contains(fault.check) { "found" } else { "MISSED" };
         let also = if others.is_empty() { String::new() } else { format!("  also {}", others.join(", ")) };
-        writeln!(matrix, "{mark} {:<36} {}{also}", fault.name, fault.check).unwrap();
+        // What else is found hangs on whose rate window was spent when, which eight workers settle anew in every run.
+        writeln!(matrix, "{mark} {:<36} {}", fault.name, fault.check).unwrap();
+        eprintln!("{mark} {} {}{also}", fault.name, fault.check);
     }
     let count = FAULTS.len();
     insta::assert_snapshot!(
